@@ -1,0 +1,154 @@
+//! Report text → motion segments, each with the sentences that speak of it.
+//!
+//! The way of a report: `section` drops what is not read, undoes hard wraps and, with `table`, takes tables apart; `sentence` cuts
+//! lines into sentences; `mention` and `group` find the levels that a sentence names; `evidence` and `clause` decide which text
+//! belongs to which level, and `input` writes it down for the model.
+
+mod clause;
+mod evidence;
+mod group;
+mod input;
+mod level;
+mod mention;
+mod section;
+mod sentence;
+mod table;
+
+pub use level::{Level, Region, UnknownLevel};
+use std::ops::Range;
+
+/// Stands in [`Segment::input`] for a mention of the segment itself.
+pub const TARGET: &str = "[TARGET]";
+/// Stands in [`Segment::input`] for a mention of other segments.
+pub const OTHER: &str = "[OTHER]";
+/// Leads in a sentence that names no level and belongs to the segment by what stood before it.
+pub const CARRIED: &str = "[CARRIED]";
+
+/// One motion segment that a report speaks of, with what it says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The part of the spine.
+    pub region: Region,
+    /// The segment.
+    pub level: Level,
+    /// Byte ranges of the sentences that were read, in the report's text, in order.
+    pub spans: Vec<Range<usize>>,
+    /// Those sentences as written, white space tidied, joined by one space: the column `evidence`.
+    pub evidence: String,
+    /// The same for the model: this segment's mentions replaced by [`TARGET`], every other segment's by [`OTHER`], a sentence
+    /// that has no level of its own led in by [`CARRIED`], sides written out as left, right and bilateral.
+    pub input: String,
+}
+
+/// The motion segments that a report names, top to bottom, one each.
+///
+/// What stands under history, indication, technique and comparison is not read. Any text is accepted; one that names no
+/// segment gives none. Takes time linear in the text's length.
+pub fn segments(text: &str) -> Vec<Segment> {
+    evidence::collect(text)
+        .into_iter()
+        .map(|(level, pieces)| {
+            let spans = evidence::spans(&pieces);
+            let evidence = evidence::written(text, &spans);
+            Segment { region: level.region(), level, spans, evidence, input: input::render(text, level, &pieces) }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each segment as "level: input".
+    fn read(text: &str) -> Vec<String> {
+        segments(text).iter().map(|segment| format!("{}: {}", segment.level, segment.input)).collect()
+    }
+
+    #[test]
+    fn documented_example() {
+        assert_eq!(
+            read("L3-4 and L4/5: bulges, Lt > Rt. Canal narrow."),
+            [
+                "L3-L4: [TARGET] and [OTHER]: bulges, left > right. [CARRIED] Canal narrow.",
+                "L4-L5: [OTHER] and [TARGET]: bulges, left > right. [CARRIED] Canal narrow.",
+            ]
+        );
+    }
+
+    #[test]
+    fn unread_sections() {
+        for text in [
+            "HISTORY: prior L4-5 surgery.\n\nFINDINGS: L3-4 bulge.",
+            "Clinical history L4-5 pain.\nTECHNIQUE: axial L1-S1.\nFINDINGS\nL3-4 bulge.",
+            "Pain. INDICATION: L4-5. FINDINGS: L3-4 bulge. COMPARISON: L2-3.",
+            "Clinical Details\nPrevious L4-5 fusion.\n\nReport\nL3-4 bulge.",
+            "Hx: L4-5 surgery\nL3-4: bulge.",
+            "CLINICAL HISTORY: Fusion two years ago at L4-5 and\nL5-S1.\n\nL3-4 bulge.",
+            "History: L4-5.\r\n\r\nFindings: L3-4 bulge.",
+        ] {
+            let levels: Vec<String> = segments(text).iter().map(|segment| segment.level.to_string()).collect();
+            assert_eq!(levels, ["L3-L4"], "{text}");
+        }
+    }
+
+    #[test]
+    fn headings_own_what_stands_under_them() {
+        assert_eq!(read("L4-5\nBulge.\nCanal: narrow."), ["L4-L5: [TARGET] [CARRIED] Bulge. Canal: [CARRIED] narrow."]);
+        assert_eq!(
+            read("L4-5: bulge. Larger than at L3-4. Canal narrow.\n\nConus normal."),
+            [
+                "L3-L4: Larger than at [TARGET].",
+                "L4-L5: [TARGET]: bulge. Larger than at [OTHER]. [CARRIED] Canal narrow. [CARRIED] Conus normal.",
+            ]
+        );
+        assert_eq!(
+            read("FORAMINA\nSevere: L4-5 left.\nMild: L3-4."),
+            ["L3-L4: FORAMINA: Mild: [TARGET].", "L4-L5: FORAMINA: Severe: [TARGET] left."]
+        );
+        assert_eq!(read("FINDINGS: L4-5 bulge.\nIMPRESSION: Canal narrow."), ["L4-L5: [TARGET] bulge."]);
+    }
+
+    #[test]
+    fn clauses_go_to_their_level() {
+        assert_eq!(
+            read("L3-4 bulge, L4-5 protrusion; canal narrow."),
+            ["L3-L4: [TARGET] bulge", "L4-L5: [TARGET] protrusion; canal narrow."]
+        );
+        assert_eq!(
+            read("Stenosis is mild at L3-4; severe at L4-5."),
+            ["L3-L4: Stenosis is mild at [TARGET]", "L4-L5: Stenosis is mild at [OTHER]; severe at [TARGET]."]
+        );
+    }
+
+    #[test]
+    fn words_that_take_up_levels() {
+        assert_eq!(
+            read("Bulges at L3-4 and L4-5. The former touches the cord. At both levels the canal is narrow."),
+            [
+                "L3-L4: Bulges at [TARGET] and [OTHER]. [TARGET] touches the cord. At [TARGET] the canal is narrow.",
+                "L4-L5: Bulges at [OTHER] and [TARGET]. At [TARGET] the canal is narrow.",
+            ]
+        );
+        assert_eq!(
+            read("L3-4: bulge.\nL4-5: as L3-4 but milder."),
+            ["L3-L4: [TARGET]: bulge.", "L4-L5: [TARGET]: bulge. [TARGET]: as [OTHER] but milder."]
+        );
+        let named = read("MRI lumbar spine\nL5-S1 bulge. Remaining levels normal.");
+        assert_eq!(named.first().map(String::as_str), Some("L1-L2: [TARGET] normal."));
+        assert_eq!(named.len(), 5);
+    }
+
+    #[test]
+    fn tables_are_read_by_cell() {
+        for text in [
+            "Level | Disc | Canal\nL4-5 | bulge | mild",
+            "Level   L4-5   L5-S1\nDisc    bulge  none\nCanal   mild   none",
+        ] {
+            assert_eq!(
+                read(text).first().map(String::as_str),
+                Some("L4-L5: Disc: [TARGET] bulge Canal: [TARGET] mild"),
+                "{text}"
+            );
+        }
+    }
+}
