@@ -1,0 +1,223 @@
+//! The network as an ONNX graph, with float32 weights or weights in 8 bits that are widened once, when the session is made.
+
+use super::encoder::{Layer, Linear, Norm};
+use super::heads::QUERIES;
+use super::math::{EPSILON, Matrix};
+use super::network::Network;
+use super::onnx::{Attribute, Axis, Builder};
+use crate::labels::LabelSchema;
+use serde::{Deserialize, Serialize};
+
+/// How weights are stored in the package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// As they were trained.
+    Float32,
+    /// Matrices in 8 bits with one scale for each row of the vocabulary or column of a weight; arithmetic stays in float32.
+    Int8Weights,
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Float32 => "float32",
+            Self::Int8Weights => "int8-weights",
+        })
+    }
+}
+
+/// A matrix in 8 bits with a scale for each row: `value = scale * byte`.
+struct Rows {
+    bytes: Vec<i8>,
+    scales: Vec<f32>,
+}
+
+fn quantise(matrix: &Matrix) -> Rows {
+    let scale = |row: &[f32]| row.iter().fold(0.0f32, |max, v| max.max(v.abs())).max(f32::MIN_POSITIVE) / 127.0;
+    let rows = matrix.data.chunks_exact(matrix.cols);
+    let scales: Vec<f32> = rows.clone().map(scale).collect();
+    let bytes = rows.zip(&scales).flat_map(|(row, scale)| row.iter().map(move |v| (v / scale).round() as i8)).collect();
+    Rows { bytes, scales }
+}
+
+fn widen(rows: &Rows, cols: usize) -> Matrix {
+    let values =
+        rows.bytes.chunks_exact(cols).zip(&rows.scales).flat_map(|(row, s)| row.iter().map(move |b| f32::from(*b) * s));
+    Matrix::new(rows.scales.len(), cols, values.collect())
+}
+
+/// The network whose answers the graph of this precision gives: itself, or one whose large matrices have been through 8 bits.
+pub fn rounded(network: &Network, precision: Precision) -> Network {
+    let mut out = network.clone();
+    if precision == Precision::Int8Weights {
+        out.encoder.words = widen(&quantise(&network.encoder.words), network.encoder.config.width);
+        for layer in &mut out.encoder.layers {
+            for linear in [&mut layer.qkv, &mut layer.out, &mut layer.up, &mut layer.down] {
+                let inputs = linear.weight.rows;
+                linear.weight = widen(&quantise(&linear.weight.transposed()), inputs).transposed();
+            }
+        }
+    }
+    out
+}
+
+/// A graph in the making.
+struct Graph {
+    builder: Builder,
+    precision: Precision,
+    /// Int64 constants are shared.
+    heads: i64,
+    size: i64,
+    width: i64,
+}
+
+/// The network as ONNX bytes, by the contract of the model package: inputs `input_ids` and `attention_mask`, outputs `logits_<task>` and
+/// `hidden_states`.
+pub fn to_onnx(network: &Network, schema: &LabelSchema, precision: Precision) -> Vec<u8> {
+    let config = &network.encoder.config;
+    let (width, heads) = (config.width as i64, config.heads as i64);
+    let mut g = Graph { builder: Builder::default(), precision, heads, size: width / heads, width };
+    let tokens = [Axis::Free("batch"), Axis::Free("tokens")];
+    let ids = g.builder.input("input_ids", &tokens);
+    let mask = g.builder.input("attention_mask", &tokens);
+    let mask = g.builder.cast(&mask);
+    g.builder.floats("one", &[], &[1.0]);
+    g.builder.floats("half", &[], &[0.5]);
+    g.builder.floats("root2", &[], &[std::f32::consts::SQRT_2]);
+    g.builder.floats("scale", &[], &[1.0 / (g.size as f32).sqrt()]);
+    g.builder.floats("far", &[], &[-1e9]);
+    for (name, axis) in [("axis0", 0), ("axis1", 1)] {
+        g.builder.ints(name, &[1], &[axis]);
+    }
+    g.builder.ints("axes12", &[2], &[1, 2]);
+    let absent = g.builder.op("Sub", &["one", &mask], &[]);
+    let bias = g.builder.op("Mul", &[&absent, "far"], &[]);
+    let row_bias = g.builder.op("Unsqueeze", &[&bias, "axis1"], &[]);
+    let bias = g.builder.op("Unsqueeze", &[&bias, "axes12"], &[]);
+    // The mean over tokens as a product with rows of 1/n: padding adds exact zeros.
+    let count = g.builder.op("ReduceSum", &[&mask, "axis1"], &[Attribute::Int("keepdims", 1)]);
+    let mean = g.builder.op("Div", &[&mask, &count], &[]);
+    let mean = g.builder.op("Unsqueeze", &[&mean, "axis1"], &[]);
+
+    let mut x = g.embeddings(network, &ids);
+    let mut pooled = vec![g.builder.op("MatMul", &[&mean, &x], &[])];
+    for (index, layer) in network.encoder.layers.iter().enumerate() {
+        x = g.layer(layer, index, &x, &bias);
+        pooled.push(g.builder.op("MatMul", &[&mean, &x], &[]));
+    }
+    let pooled: Vec<&str> = pooled.iter().map(String::as_str).collect();
+    g.builder.named("Concat", &pooled, &[Attribute::Int("axis", 1)], "hidden_states");
+
+    let queries = g.builder.matrix("queries", &network.heads.queries);
+    let scores = g.builder.op("MatMul", &[&x, &queries], &[]);
+    let scores = g.builder.op("Transpose", &[&scores], &[Attribute::Ints("perm", &[0, 2, 1])]);
+    let scores = g.builder.op("Add", &[&scores, &row_bias], &[]);
+    let shares = g.builder.op("Softmax", &[&scores], &[Attribute::Int("axis", -1)]);
+    let pooled = g.builder.op("MatMul", &[&shares, &x], &[]);
+    let flat = g.builder.ints("flat", &[2], &[-1, QUERIES as i64 * width]);
+    for (index, (task, head)) in schema.tasks().iter().zip(&network.heads.classifiers).enumerate() {
+        let start = g.builder.ints(&format!("start_{}", task.name), &[1], &[(index * QUERIES) as i64]);
+        let end = g.builder.ints(&format!("end_{}", task.name), &[1], &[((index + 1) * QUERIES) as i64]);
+        let own = g.builder.op("Slice", &[&pooled, &start, &end, "axis1"], &[]);
+        let own = g.builder.op("Reshape", &[&own, &flat], &[]);
+        let weight = g.builder.matrix(&format!("head_{}_weight", task.name), &head.weight);
+        let bias = g.builder.matrix(&format!("head_{}_bias", task.name), &head.bias);
+        let product = g.builder.op("MatMul", &[&own, &weight], &[]);
+        let name = format!("logits_{}", task.name);
+        g.builder.named("Add", &[&product, &bias], &[], &name);
+        g.builder.output(&name, &[Axis::Free("batch"), Axis::Fixed(task.grades.len())]);
+    }
+    let states = Axis::Fixed(config.layers + 1);
+    g.builder.output("hidden_states", &[Axis::Free("batch"), states, Axis::Fixed(config.width)]);
+    g.builder.finish(&schema.id())
+}
+
+impl Graph {
+    fn embeddings(&mut self, network: &Network, ids: &str) -> String {
+        let encoder = &network.encoder;
+        let words = match self.precision {
+            Precision::Float32 => {
+                let words = self.builder.matrix("words", &encoder.words);
+                self.builder.op("Gather", &[&words, ids], &[])
+            }
+            Precision::Int8Weights => {
+                let rows = quantise(&encoder.words);
+                let words = self.builder.bytes("words", &[encoder.words.rows, encoder.words.cols], &rows.bytes);
+                let scales = self.builder.floats("words_scale", &[encoder.words.rows, 1], &rows.scales);
+                let bytes = self.builder.op("Gather", &[&words, ids], &[]);
+                let values = self.builder.cast(&bytes);
+                let scales = self.builder.op("Gather", &[&scales, ids], &[]);
+                self.builder.op("Mul", &[&values, &scales], &[])
+            }
+        };
+        let positions = self.builder.matrix("positions", &encoder.positions);
+        let shape = self.builder.op("Shape", &[ids], &[Attribute::Int("start", 1), Attribute::Int("end", 2)]);
+        let first = self.builder.ints("first", &[1], &[0]);
+        let positions = self.builder.op("Slice", &[&positions, &first, &shape, "axis0"], &[]);
+        let sum = self.builder.op("Add", &[&words, &positions], &[]);
+        self.norm(&encoder.norm, "norm", &sum)
+    }
+
+    fn norm(&mut self, norm: &Norm, name: &str, x: &str) -> String {
+        let gain = self.builder.matrix(&format!("{name}_gain"), &norm.gain);
+        let bias = self.builder.matrix(&format!("{name}_bias"), &norm.bias);
+        let attributes = [Attribute::Int("axis", -1), Attribute::Float("epsilon", EPSILON)];
+        self.builder.op("LayerNormalization", &[x, &gain, &bias], &attributes)
+    }
+
+    fn linear(&mut self, linear: &Linear, name: &str, x: &str) -> String {
+        let weight = match self.precision {
+            Precision::Float32 => self.builder.matrix(&format!("{name}_weight"), &linear.weight),
+            Precision::Int8Weights => {
+                // Stored [out, in] with a scale a row. ONNX Runtime folds the widening of constants when it loads the graph.
+                let rows = quantise(&linear.weight.transposed());
+                let (inputs, outputs) = (linear.weight.rows, linear.weight.cols);
+                let bytes = self.builder.bytes(&format!("{name}_weight"), &[outputs, inputs], &rows.bytes);
+                let scales = self.builder.floats(&format!("{name}_scale"), &[outputs, 1], &rows.scales);
+                let values = self.builder.cast(&bytes);
+                let values = self.builder.op("Mul", &[&values, &scales], &[]);
+                self.builder.op("Transpose", &[&values], &[Attribute::Ints("perm", &[1, 0])])
+            }
+        };
+        let bias = self.builder.matrix(&format!("{name}_bias"), &linear.bias);
+        let product = self.builder.op("MatMul", &[x, &weight], &[]);
+        self.builder.op("Add", &[&product, &bias], &[])
+    }
+
+    fn layer(&mut self, layer: &Layer, index: usize, x: &str, bias: &str) -> String {
+        let name = |part: &str| format!("layer{index}_{part}");
+        let qkv = self.linear(&layer.qkv, &name("qkv"), x);
+        let parts =
+            self.builder.split("Split", &[&qkv], &[Attribute::Int("axis", 2), Attribute::Int("num_outputs", 3)], 3);
+        let shape = self.builder.ints(&name("heads"), &[4], &[0, 0, self.heads, self.size]);
+        let mut head = |part: &str, perm: &[i64]| {
+            let part = self.builder.op("Reshape", &[part, &shape], &[]);
+            self.builder.op("Transpose", &[&part], &[Attribute::Ints("perm", perm)])
+        };
+        let q = head(&parts[0], &[0, 2, 1, 3]);
+        let k = head(&parts[1], &[0, 2, 3, 1]);
+        let v = head(&parts[2], &[0, 2, 1, 3]);
+        let scores = self.builder.op("MatMul", &[&q, &k], &[]);
+        let scores = self.builder.op("Mul", &[&scores, "scale"], &[]);
+        let scores = self.builder.op("Add", &[&scores, bias], &[]);
+        let shares = self.builder.op("Softmax", &[&scores], &[Attribute::Int("axis", -1)]);
+        let mixed = self.builder.op("MatMul", &[&shares, &v], &[]);
+        let mixed = self.builder.op("Transpose", &[&mixed], &[Attribute::Ints("perm", &[0, 2, 1, 3])]);
+        let shape = self.builder.ints(&name("joined"), &[3], &[0, 0, self.width]);
+        let mixed = self.builder.op("Reshape", &[&mixed, &shape], &[]);
+        let mixed = self.linear(&layer.out, &name("out"), &mixed);
+        let sum = self.builder.op("Add", &[&mixed, x], &[]);
+        let between = self.norm(&layer.norm1, &name("norm1"), &sum);
+        let up = self.linear(&layer.up, &name("up"), &between);
+        // GELU in the form that ONNX Runtime recognises and fuses.
+        let erf = self.builder.op("Div", &[&up, "root2"], &[]);
+        let erf = self.builder.op("Erf", &[&erf], &[]);
+        let erf = self.builder.op("Add", &[&erf, "one"], &[]);
+        let active = self.builder.op("Mul", &[&up, &erf], &[]);
+        let active = self.builder.op("Mul", &[&active, "half"], &[]);
+        let down = self.linear(&layer.down, &name("down"), &active);
+        let sum = self.builder.op("Add", &[&down, &between], &[]);
+        self.norm(&layer.norm2, &name("norm2"), &sum)
+    }
+}

@@ -1,0 +1,263 @@
+//! The part of the ONNX format that a graph of this network needs: protocol-buffer messages (field numbers of `onnx.proto3`, ONNX
+//! 1.16, IR version 9) and a small builder.
+
+use super::math::Matrix;
+use prost::Message;
+
+const FLOAT: i32 = 1;
+const INT8: i32 = 3;
+const INT64: i32 = 7;
+/// Opset 18: `LayerNormalization` (17) and `Split` with `num_outputs` (18).
+const OPSET: i64 = 18;
+const IR_VERSION: i64 = 9;
+
+#[derive(Clone, PartialEq, Message)]
+struct ModelProto {
+    #[prost(int64, tag = "1")]
+    ir_version: i64,
+    #[prost(string, tag = "2")]
+    producer_name: String,
+    #[prost(string, tag = "3")]
+    producer_version: String,
+    #[prost(message, optional, tag = "7")]
+    graph: Option<GraphProto>,
+    #[prost(message, repeated, tag = "8")]
+    opset_import: Vec<OperatorSetId>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OperatorSetId {
+    #[prost(string, tag = "1")]
+    domain: String,
+    #[prost(int64, tag = "2")]
+    version: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct GraphProto {
+    #[prost(message, repeated, tag = "1")]
+    node: Vec<NodeProto>,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(message, repeated, tag = "5")]
+    initializer: Vec<TensorProto>,
+    #[prost(message, repeated, tag = "11")]
+    input: Vec<ValueInfo>,
+    #[prost(message, repeated, tag = "12")]
+    output: Vec<ValueInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct NodeProto {
+    #[prost(string, repeated, tag = "1")]
+    input: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    output: Vec<String>,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(string, tag = "4")]
+    op_type: String,
+    #[prost(message, repeated, tag = "5")]
+    attribute: Vec<AttributeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AttributeProto {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(float, tag = "2")]
+    f: f32,
+    #[prost(int64, tag = "3")]
+    i: i64,
+    #[prost(int64, repeated, packed = "false", tag = "8")]
+    ints: Vec<i64>,
+    #[prost(int32, tag = "20")]
+    kind: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorProto {
+    #[prost(int64, repeated, tag = "1")]
+    dims: Vec<i64>,
+    #[prost(int32, tag = "2")]
+    data_type: i32,
+    #[prost(string, tag = "8")]
+    name: String,
+    #[prost(bytes = "vec", tag = "9")]
+    raw_data: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ValueInfo {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, optional, tag = "2")]
+    kind: Option<TypeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TypeProto {
+    #[prost(message, optional, tag = "1")]
+    tensor: Option<TensorType>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorType {
+    #[prost(int32, tag = "1")]
+    elem_type: i32,
+    #[prost(message, optional, tag = "2")]
+    shape: Option<TensorShape>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorShape {
+    #[prost(message, repeated, tag = "1")]
+    dim: Vec<Dimension>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Dimension {
+    #[prost(oneof = "Extent", tags = "1, 2")]
+    extent: Option<Extent>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Extent {
+    #[prost(int64, tag = "1")]
+    Size(i64),
+    #[prost(string, tag = "2")]
+    Name(String),
+}
+
+/// An attribute of an operator.
+pub(crate) enum Attribute<'a> {
+    Int(&'a str, i64),
+    Float(&'a str, f32),
+    Ints(&'a str, &'a [i64]),
+}
+
+/// An extent of an input's or output's shape.
+#[derive(Clone, Copy)]
+pub(crate) enum Axis<'a> {
+    Fixed(usize),
+    Free(&'a str),
+}
+
+/// Builds a graph, operator by operator; every value has a name.
+#[derive(Default)]
+pub(crate) struct Builder {
+    graph: GraphProto,
+}
+
+impl Builder {
+    /// Declares an int64 input.
+    pub(crate) fn input(&mut self, name: &str, shape: &[Axis<'_>]) -> String {
+        self.graph.input.push(value(name, INT64, shape));
+        name.to_string()
+    }
+
+    /// Declares a float32 output, which some operator must write.
+    pub(crate) fn output(&mut self, name: &str, shape: &[Axis<'_>]) {
+        self.graph.output.push(value(name, FLOAT, shape));
+    }
+
+    /// Adds an operator with one output of the given name.
+    pub(crate) fn named(&mut self, op: &str, inputs: &[&str], attributes: &[Attribute<'_>], output: &str) -> String {
+        self.push(op, inputs, attributes, vec![output.to_string()]);
+        output.to_string()
+    }
+
+    /// Adds an operator with one output.
+    pub(crate) fn op(&mut self, op: &str, inputs: &[&str], attributes: &[Attribute<'_>]) -> String {
+        let output = format!("{op}_{}", self.graph.node.len());
+        self.named(op, inputs, attributes, &output)
+    }
+
+    /// Adds an operator with several outputs.
+    pub(crate) fn split(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        attributes: &[Attribute<'_>],
+        count: usize,
+    ) -> Vec<String> {
+        let outputs: Vec<String> = (0..count).map(|i| format!("{op}_{}_{i}", self.graph.node.len())).collect();
+        self.push(op, inputs, attributes, outputs.clone());
+        outputs
+    }
+
+    fn push(&mut self, op: &str, inputs: &[&str], attributes: &[Attribute<'_>], output: Vec<String>) {
+        let attribute = attributes.iter().map(|attribute| {
+            let (name, f, i, ints, kind): (_, _, _, &[i64], _) = match *attribute {
+                Attribute::Float(name, f) => (name, f, 0, &[], 1),
+                Attribute::Int(name, i) => (name, 0.0, i, &[], 2),
+                Attribute::Ints(name, ints) => (name, 0.0, 0, ints, 7),
+            };
+            AttributeProto { name: name.to_string(), f, i, ints: ints.to_vec(), kind }
+        });
+        self.graph.node.push(NodeProto {
+            input: inputs.iter().map(|s| s.to_string()).collect(),
+            name: format!("n{}", self.graph.node.len()),
+            op_type: op.to_string(),
+            attribute: attribute.collect(),
+            output,
+        });
+    }
+
+    fn tensor(&mut self, name: &str, dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> String {
+        let dims = dims.iter().map(|d| *d as i64).collect();
+        self.graph.initializer.push(TensorProto { dims, data_type, name: name.to_string(), raw_data });
+        name.to_string()
+    }
+
+    /// A constant of int64.
+    pub(crate) fn ints(&mut self, name: &str, dims: &[usize], values: &[i64]) -> String {
+        self.tensor(name, dims, INT64, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    /// A constant of float32.
+    pub(crate) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
+        self.tensor(name, dims, FLOAT, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    /// A constant of int8, `[rows, cols]`.
+    pub(crate) fn bytes(&mut self, name: &str, dims: &[usize], values: &[i8]) -> String {
+        self.tensor(name, dims, INT8, values.iter().map(|v| *v as u8).collect())
+    }
+
+    /// A matrix as a float32 constant, a vector where it has one row.
+    pub(crate) fn matrix(&mut self, name: &str, matrix: &Matrix) -> String {
+        let dims = [matrix.rows, matrix.cols];
+        self.floats(name, if matrix.rows == 1 { &dims[1..] } else { &dims }, &matrix.data)
+    }
+
+    /// Converts to float32.
+    pub(crate) fn cast(&mut self, input: &str) -> String {
+        self.op("Cast", &[input], &[Attribute::Int("to", i64::from(FLOAT))])
+    }
+
+    /// The file's bytes.
+    pub(crate) fn finish(mut self, name: &str) -> Vec<u8> {
+        self.graph.name = name.to_string();
+        let model = ModelProto {
+            ir_version: IR_VERSION,
+            producer_name: env!("CARGO_PKG_NAME").into(),
+            producer_version: env!("CARGO_PKG_VERSION").into(),
+            graph: Some(self.graph),
+            opset_import: vec![OperatorSetId { domain: String::new(), version: OPSET }],
+        };
+        model.encode_to_vec()
+    }
+}
+
+fn value(name: &str, elem_type: i32, shape: &[Axis<'_>]) -> ValueInfo {
+    let dim = shape.iter().map(|axis| {
+        let extent = match axis {
+            Axis::Fixed(size) => Extent::Size(*size as i64),
+            Axis::Free(name) => Extent::Name(name.to_string()),
+        };
+        Dimension { extent: Some(extent) }
+    });
+    let shape = Some(TensorShape { dim: dim.collect() });
+    ValueInfo { name: name.into(), kind: Some(TypeProto { tensor: Some(TensorType { elem_type, shape }) }) }
+}

@@ -1,0 +1,191 @@
+//! Training and export through the public surface: a real run on a tiny encoder, and the graph's answers in ONNX Runtime.
+
+use foramen::labels::LabelSchema;
+use foramen::model::{Model, Options, Runtime};
+use foramen::train::encoder::{Batch, Config as Shape};
+use foramen::train::export::{About, export, export_untrained, hidden_states};
+use foramen::train::fit::{Config, Error, fit, read_run};
+use foramen::train::network::Network;
+use foramen::train::{Precision, checkpoint, examples, pretrained};
+use ort::session::Session;
+use ort::value::Tensor;
+use std::collections::HashMap;
+use std::path::Path;
+
+const INPUTS: [&str; 3] = [
+    "[TARGET] : mild disc bulge, severe left canal stenosis.",
+    "at [OTHER] and [TARGET] moderate right stenosis. [CARRIED] no extrusion",
+    "[TARGET]",
+];
+
+/// Logits of every task and hidden states, as ONNX Runtime gives them for padded rows.
+fn answers(folder: &Path, ids: &[Vec<u32>]) -> HashMap<String, Vec<f32>> {
+    let environment = ort::init_from(&Runtime::load().unwrap().path).unwrap().build().unwrap();
+    let mut session = Session::builder(&environment).unwrap().commit_from_file(folder.join("model.onnx")).unwrap();
+    let longest = ids.iter().map(Vec::len).max().unwrap();
+    let padded = |value: &dyn Fn(&u32) -> i64| -> Vec<i64> {
+        ids.iter().flat_map(|row| row.iter().map(value).chain(vec![0; longest - row.len()])).collect()
+    };
+    let shape = [ids.len(), longest];
+    let tokens = Tensor::from_array((shape, padded(&|id| i64::from(*id)))).unwrap();
+    let mask = Tensor::from_array((shape, padded(&|_| 1))).unwrap();
+    let found = session.run(ort::inputs!["input_ids" => tokens, "attention_mask" => mask]).unwrap();
+    found
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.try_extract_tensor::<f32>().unwrap().1.to_vec()))
+        .collect()
+}
+
+fn assert_near(name: &str, a: &[f32], b: &[f32]) {
+    assert_eq!(a.len(), b.len(), "{name}");
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() < 1e-4, "{name}: {a} by the graph, {b} by the network");
+    }
+}
+
+#[test]
+fn the_graph_answers_as_the_network_does() {
+    let schema = LabelSchema::spine();
+    for precision in [Precision::Float32, Precision::Int8Weights] {
+        let folder = tempfile::tempdir().unwrap();
+        let (network, tokenizer) = export_untrained(&schema, precision, 5, folder.path()).unwrap();
+        let ids: Vec<Vec<u32>> = INPUTS.iter().map(|input| examples::encode(&tokenizer, input, 64)).collect();
+        let pass = network.forward(Batch::new(ids.iter().map(Vec::as_slice)), 0.0, 0);
+        let found = answers(folder.path(), &ids);
+        for (task, logits) in schema.tasks().iter().zip(pass.logits()) {
+            let name = format!("logits_{}", task.name);
+            assert!(logits.data.iter().any(|v| v.abs() > 0.01), "{name} says nothing");
+            assert_near(&name, &found[&name], &logits.data);
+        }
+        let states = hidden_states(&network, &tokenizer, &INPUTS);
+        let by_row: Vec<f32> =
+            (0..INPUTS.len()).flat_map(|row| states.iter().flat_map(move |s| s.row(row).to_vec())).collect();
+        assert_near("hidden_states", &found["hidden_states"], &by_row);
+    }
+}
+
+/// A BERT of two layers in the published form, and a corpus of two reports.
+fn tiny_encoder(folder: &Path) {
+    let words =
+        ["disc", "bulge", "canal", "stenosis", "severe", "mild", "normal", "this", "other", "also", "left", "right"];
+    let tokenizer = pretrained::tokenizer_of(&words).unwrap();
+    tokenizer.save(folder.join("tokenizer.json"), false).unwrap();
+    let vocabulary = tokenizer.get_vocab_size(true);
+    let config = serde_json::json!({ "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+        "max_position_embeddings": 64, "hidden_act": "gelu" });
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let shape = Shape { vocabulary, positions: 64, width: 16, layers: 2, heads: 2, inner: 32 };
+    let mut state = 1u32;
+    let network = Network::random(&shape, &LabelSchema::spine(), || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    });
+    let e = &network.encoder;
+    let mut named = vec![
+        ("embeddings.word_embeddings.weight".to_string(), e.words.clone()),
+        ("embeddings.position_embeddings.weight".into(), e.positions.clone()),
+        ("embeddings.token_type_embeddings.weight".into(), foramen::train::Matrix::zeros(2, 16)),
+        ("embeddings.LayerNorm.weight".into(), e.norm.gain.clone()),
+        ("embeddings.LayerNorm.bias".into(), e.norm.bias.clone()),
+    ];
+    for (i, layer) in e.layers.iter().enumerate() {
+        let mut add = |name: &str, matrix| named.push((format!("encoder.layer.{i}.{name}"), matrix));
+        for part in ["query", "key", "value"] {
+            add(&format!("attention.self.{part}.weight"), layer.out.weight.clone());
+            add(&format!("attention.self.{part}.bias"), layer.out.bias.clone());
+        }
+        for (name, linear) in
+            [("attention.output.dense", &layer.out), ("intermediate.dense", &layer.up), ("output.dense", &layer.down)]
+        {
+            add(&format!("{name}.weight"), linear.weight.transposed());
+            add(&format!("{name}.bias"), linear.bias.clone());
+        }
+        for (name, norm) in [("attention.output.LayerNorm", &layer.norm1), ("output.LayerNorm", &layer.norm2)] {
+            add(&format!("{name}.weight"), norm.gain.clone());
+            add(&format!("{name}.bias"), norm.bias.clone());
+        }
+    }
+    let borrowed: Vec<_> = named.iter().map(|(name, matrix)| (name.clone(), matrix)).collect();
+    checkpoint::write(&folder.join("model.safetensors"), &borrowed, HashMap::new()).unwrap();
+}
+
+fn tiny_config(folder: &Path) -> Config {
+    let data = folder.join("reports.jsonl");
+    let severe = r#"{"id":"a","text":"L4-5: severe canal stenosis.","findings":{"L4-L5":{"canal_stenosis":"severe"}}}"#;
+    let normal = r#"{"id":"b","text":"L4-5: normal disc.","findings":{"L4-L5":{}}}"#;
+    std::fs::write(&data, format!("{severe}\n{normal}\n")).unwrap();
+    Config {
+        data: vec![data],
+        synthetic: 12,
+        held_out: 0.0,
+        encoder: folder.into(),
+        vocabulary: 120,
+        max_tokens: 64,
+        epochs: 3,
+        batch: 8,
+        checkpoint_steps: 2,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn a_stopped_run_resumes_to_the_weights_of_one_that_ran_through() {
+    let (folder, schema) = (tempfile::tempdir().unwrap(), LabelSchema::spine());
+    tiny_encoder(folder.path());
+    let config = tiny_config(folder.path());
+    let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
+    let through = fit(&config, &schema, &whole, |_| {}).unwrap();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let halted = std::panic::catch_unwind(|| {
+        fit(&config, &schema, &stopped, |line| assert!(!line.starts_with("epoch 2:"), "stopped here")).is_ok()
+    });
+    std::panic::set_hook(hook);
+    assert!(halted.is_err());
+    let mut lines = Vec::new();
+    let resumed = fit(&config, &schema, &stopped, |line| lines.push(line.to_string())).unwrap();
+    assert!(lines.iter().any(|line| line.starts_with("resumed in epoch 2")), "{lines:?}");
+    assert!(resumed.network == through.network);
+
+    let other = Config { seed: 2, ..config };
+    assert!(matches!(fit(&other, &schema, &stopped, |_| {}), Err(Error::OtherRun(_))));
+}
+
+#[test]
+fn a_run_learns_and_its_package_opens() {
+    let (folder, schema) = (tempfile::tempdir().unwrap(), LabelSchema::spine());
+    tiny_encoder(folder.path());
+    let config = Config {
+        synthetic: 0,
+        epochs: 60,
+        batch: 2,
+        rate: 3e-3,
+        head_rate: 3e-2,
+        patience: 60,
+        dropout: 0.0,
+        ..tiny_config(folder.path())
+    };
+    let run = folder.path().join("run");
+    let mut losses = Vec::new();
+    let learnt = fit(&config, &schema, &run, |line| losses.push(line.to_string())).unwrap();
+    let package = folder.path().join("package");
+    let about =
+        About { name: "tiny".into(), version: "1.0.0".into(), encoder: "tiny".into(), precision: Precision::Float32 };
+    let reports = foramen::train::data::read_jsonl(&config.data[0]).unwrap();
+    let manifest = export(&learnt, &schema, &about, &[("own".into(), reports)], &package).unwrap();
+    assert_eq!(manifest.scores["own"]["row_accuracy"].as_float(), Some(1.0), "{losses:?}");
+
+    let model = Model::open(&package, &Options::default()).unwrap();
+    let findings = model.findings(&["L3-4: severe canal stenosis."]).unwrap();
+    assert_eq!(findings[0][0].grades[schema.task("canal_stenosis").unwrap()].grade, 3);
+    assert!(std::fs::read_to_string(package.join("README.md")).unwrap().contains("Not a medical device"));
+    assert!(read_run(&run, &schema).unwrap().network == learnt.network);
+}
+
+#[test]
+fn a_missing_encoder_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { encoder: folder.path().join("nothing"), ..tiny_config(folder.path()) };
+    let error = fit(&config, &LabelSchema::spine(), &folder.path().join("run"), |_| {}).err().unwrap().to_string();
+    assert!(error.contains("config.json") && error.contains("scripts/fetch.py encoder"), "{error}");
+}
