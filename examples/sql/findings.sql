@@ -1,0 +1,50 @@
+-- The rows of `foramen label`, by SQL. Run it with: foramen sql -f examples/sql/findings.sql
+
+CREATE EXTERNAL TABLE m STORED AS HL7 LOCATION 'examples/messages/sql-*';
+
+-- One row a motion segment of every report.
+CREATE VIEW findings AS
+SELECT
+  r['report_id'] AS report_id,
+  r['message_control_id'] AS message_control_id,
+  r['patient_id'] AS patient_id,
+  r['exam'] AS exam,
+  r['report_status'] AS report_status,
+  r['reported_at'] AS reported_at,
+  source,
+  f['region'] AS region,
+  f['level'] AS level,
+  f['disc'] AS disc,
+  f['disc_score'] AS disc_score,
+  f['canal_stenosis'] AS canal_stenosis,
+  f['canal_stenosis_score'] AS canal_stenosis_score,
+  f['foraminal_stenosis_left'] AS foraminal_stenosis_left,
+  f['foraminal_stenosis_left_score'] AS foraminal_stenosis_left_score,
+  f['foraminal_stenosis_right'] AS foraminal_stenosis_right,
+  f['foraminal_stenosis_right_score'] AS foraminal_stenosis_right_score,
+  f['subarticular_stenosis_left'] AS subarticular_stenosis_left,
+  f['subarticular_stenosis_left_score'] AS subarticular_stenosis_left_score,
+  f['subarticular_stenosis_right'] AS subarticular_stenosis_right,
+  f['subarticular_stenosis_right_score'] AS subarticular_stenosis_right_score,
+  f['thecal_sac'] AS thecal_sac,
+  f['thecal_sac_score'] AS thecal_sac_score,
+  f['cord'] AS cord,
+  f['cord_score'] AS cord_score,
+  f['nerve_root'] AS nerve_root,
+  f['nerve_root_score'] AS nerve_root_score,
+  f['evidence'] AS evidence,
+  foramen_model() AS model
+FROM (
+  SELECT source, r, unnest(extract_findings(r['text'])) AS f
+  FROM (SELECT source, unnest(hl7_reports(message)) AS r FROM m)
+  WHERE r['report_status'] <> 'retracted'
+);
+
+SELECT report_id, report_status AS status, level, disc, canal_stenosis, thecal_sac, cord, nerve_root
+FROM findings ORDER BY report_id, status, level;
+
+-- Severe or compressing, with the sentences that say so.
+SELECT report_id, level, evidence
+FROM findings
+WHERE canal_stenosis = 'severe' OR 'compression' IN (thecal_sac, cord, nerve_root)
+ORDER BY report_id, level;

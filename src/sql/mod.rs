@@ -1,0 +1,88 @@
+//! SQL over reports and messages: a DataFusion session with foramen's functions and tables, and what `foramen sql` does with it.
+//!
+//! [`context`] makes the session. A [`SqlModel`] is opened by the first query that needs it, so that everything else works where
+//! no model and no ONNX Runtime is. [`run`] runs statements, [`Console`] is the interactive shell without its terminal.
+
+mod console;
+mod engine;
+mod findings;
+mod output;
+pub(crate) mod pieces;
+
+pub use console::{Console, Input};
+pub use engine::{Hl7Reader, SqlModel};
+pub use findings::finding_rows;
+pub use output::Format;
+
+use datafusion::common::DataFusionError;
+use datafusion::execution::cache::cache_manager::CacheManagerConfig;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::sqlparser::dialect::{GenericDialect, dialect_from_str};
+use foramen_udfs::engine::{MessageReader, ReportModel};
+use std::collections::VecDeque;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why SQL could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A statement could not be read, planned or run.
+    #[error("{}", .0.strip_backtrace())]
+    Query(#[from] DataFusionError),
+    /// Rows could not be brought into the format.
+    #[error("the rows cannot be written: {0}")]
+    Format(#[from] arrow::error::ArrowError),
+    /// The output is gone.
+    #[error("cannot write the rows: {0}")]
+    Write(#[from] std::io::Error),
+    /// A file of statements could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A session with every function of foramen, HL7 tables, the information schema, and files as tables by their names
+/// (`SELECT … FROM 'reports.parquet'`).
+///
+/// # Errors
+/// When the session cannot be set up.
+pub fn context(model: Arc<dyn ReportModel>, config: SessionConfig) -> Result<SessionContext, DataFusionError> {
+    // No cache of listings: a table over a folder has the files that are there when it is queried.
+    let caches = CacheManagerConfig::default().with_list_files_cache_limit(0);
+    let runtime = RuntimeEnvBuilder::new().with_cache_manager(caches).build_arc()?;
+    let mut config = config.with_information_schema(true);
+    // A folder is read with the folders in it, as by `foramen label`.
+    config.options_mut().execution.listing_table_ignore_subdirectory = false;
+    let context = SessionContext::new_with_config_rt(config, runtime).enable_url_table();
+    let reader: Arc<dyn MessageReader> = Arc::new(Hl7Reader::default());
+    let state = context.state_ref();
+    foramen_udfs::register_all(&mut *state.write(), &model, &reader)?;
+    foramen_udfs::register_hl7_tables(&mut state.write(), &reader)?;
+    Ok(context)
+}
+
+/// Runs the statements of a text in order and writes their rows. Nothing is run unless all of it can be parsed.
+///
+/// # Errors
+/// The first statement that fails ends it.
+pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut dyn Write) -> Result<(), Error> {
+    for statement in parse(context, sql)? {
+        let plan = context.state().statement_to_plan(statement).await?;
+        let frame = context.execute_logical_plan(plan).await?;
+        output::write(frame, format, out).await?;
+    }
+    Ok(())
+}
+
+fn parse(context: &SessionContext, sql: &str) -> Result<VecDeque<Statement>, DataFusionError> {
+    let name = context.state().config_options().sql_parser.dialect;
+    let dialect = dialect_from_str(name).unwrap_or_else(|| Box::new(GenericDialect {}));
+    DFParser::parse_sql_with_dialect(sql, dialect.as_ref())
+}

@@ -1,0 +1,38 @@
+//! foramen's SQL functions for DataFusion.
+//!
+//! Scalar functions over radiology reports and HL7 v2 messages, and HL7 files as tables. What a model and an HL7 reader are
+//! is said by the two traits of [`engine`]; everything else is Arrow in, Arrow out.
+//!
+//! [`register_all`] puts the functions into a registry, [`register_hl7_tables`] the tables into a session.
+
+pub mod engine;
+
+mod embed_segments;
+mod exec;
+mod extract_findings;
+mod foramen_model;
+mod hl7_error;
+mod hl7_field;
+mod hl7_report;
+mod hl7_reports;
+mod hl7_table;
+mod register;
+mod report_segments;
+mod rows;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use embed_segments::embed_segments_udf;
+pub use exec::SECTION;
+pub use extract_findings::extract_findings_udf;
+pub use foramen_model::foramen_model_udf;
+pub use hl7_error::hl7_error_udf;
+pub use hl7_field::hl7_field_udf;
+pub use hl7_report::hl7_report_udf;
+pub use hl7_reports::hl7_reports_udf;
+pub use hl7_table::{hl7_table_schema, register_hl7_tables};
+pub use register::{all_scalar, register_all};
+pub use report_segments::report_segments_udf;
