@@ -1,0 +1,278 @@
+//! The model: from the text of reports to graded findings of their motion segments.
+//!
+//! A [`Package`] is a folder of checked files; a [`Model`] is a package with its tokenizer and its graph in ONNX Runtime, shared by
+//! everybody in a process. Answers don't depend on what else is asked in the same call.
+
+mod batch;
+mod cache;
+mod error;
+mod package;
+mod runtime;
+mod session;
+mod tokens;
+
+pub use error::Error;
+pub use package::{MANIFEST, Manifest, Package, default_folder, sha256};
+pub use runtime::{Device, Runtime};
+
+use crate::report::{self, Segment};
+use batch::{Batch, batches};
+use cache::Cache;
+use session::{Graph, Want};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokens::Tokens;
+
+/// How a model is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Where it runs.
+    pub device: Device,
+    /// Threads of the CPU that one batch is computed on.
+    pub threads: usize,
+    /// Padded tokens of a batch.
+    pub token_budget: usize,
+    /// Bytes of answers that are kept for inputs that come again.
+    pub cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
+        Options { device: Device::Cpu, threads, token_budget: 4096, cache_bytes: 64 << 20 }
+    }
+}
+
+/// A grade of one task, and how probable it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Graded {
+    /// Position in the task's grades.
+    pub grade: u8,
+    /// Its calibrated probability, 0 to 1.
+    pub score: f32,
+}
+
+/// What the model says of a motion segment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// The segment and its evidence.
+    pub segment: Segment,
+    /// One grade a task, in the schema's order.
+    pub grades: Vec<Graded>,
+}
+
+/// The model's pooled state for a motion segment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding {
+    /// The segment and its evidence.
+    pub segment: Segment,
+    /// `width` values.
+    pub values: Vec<f32>,
+}
+
+/// A package ready to answer.
+pub struct Model {
+    package: Package,
+    temperatures: Vec<f32>,
+    tokens: Tokens,
+    graph: Graph,
+    cache: Mutex<Cache<Want>>,
+    options: Options,
+}
+
+impl Model {
+    /// Opens the package in a folder, checks it, loads ONNX Runtime and starts a session.
+    ///
+    /// # Errors
+    /// What is missing or does not fit, and what to do: see [`Error`].
+    pub fn open(folder: &Path, options: &Options) -> Result<Model, Error> {
+        let package = Package::open(folder)?;
+        let tokens = Tokens::open(&package)?;
+        let graph = Graph::open(&package, options)?;
+        let cache = Mutex::new(Cache::new(options.cache_bytes));
+        Ok(Model { temperatures: package.temperatures(), tokens, graph, cache, options: options.clone(), package })
+    }
+
+    /// The package: manifest and labels.
+    pub fn package(&self) -> &Package {
+        &self.package
+    }
+
+    /// [`Package::id`], the column `model`.
+    pub fn id(&self) -> &str {
+        self.package.id()
+    }
+
+    /// Where the model runs.
+    pub fn device(&self) -> Device {
+        self.options.device
+    }
+
+    /// The findings of each text: one list a text, in anatomical order; empty where it speaks of no motion segment.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when ONNX Runtime fails on one of the texts; [`Model::findings_each`] gives the others' answers.
+    pub fn findings(&self, texts: &[&str]) -> Result<Vec<Vec<Finding>>, Error> {
+        self.findings_each(texts).into_iter().collect()
+    }
+
+    /// As [`Model::findings`], with an error only for the texts that the model fails on.
+    pub fn findings_each(&self, texts: &[&str]) -> Vec<Result<Vec<Finding>, Error>> {
+        let finding = |segment, rows: &[f32]| Finding { segment, grades: self.grade(rows) };
+        self.read(texts, Want::Logits, finding)
+    }
+
+    /// The pooled state of each segment of each text after a layer: 0 is after the embeddings, `layers` after the last layer.
+    /// Evidence that is read in several windows has their mean.
+    ///
+    /// # Errors
+    /// [`Error::Layer`], or [`Error::Run`].
+    pub fn embeddings(&self, texts: &[&str], layer: usize) -> Result<Vec<Vec<Embedding>>, Error> {
+        let (width, last) = (self.package.manifest().width, self.package.manifest().layers);
+        if layer > last {
+            return Err(Error::Layer { layer, last });
+        }
+        let embedding = |segment, rows: &[f32]| {
+            let states: Vec<&[f32]> = rows.chunks_exact(width).skip(layer).step_by(last + 1).collect();
+            let mean = |at: usize| states.iter().map(|state| state[at]).sum::<f32>() / states.len() as f32;
+            Embedding { segment, values: (0..width).map(mean).collect() }
+        };
+        self.read(texts, Want::Hidden, embedding).into_iter().collect()
+    }
+
+    /// Answers for every segment of every text, each distinct input being run once.
+    fn read<T>(&self, texts: &[&str], want: Want, answer: impl Fn(Segment, &[f32]) -> T) -> Vec<Result<Vec<T>, Error>> {
+        let segments: Vec<Vec<Segment>> = texts.iter().map(|text| report::segments(text)).collect();
+        let mut inputs: Vec<&str> = Vec::new();
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        let mut places: Vec<usize> = Vec::new();
+        for segment in segments.iter().flatten() {
+            places.push(*known.entry(&segment.input).or_insert_with(|| {
+                inputs.push(&segment.input);
+                inputs.len() - 1
+            }));
+        }
+        let outputs = self.outputs(&inputs, want);
+        let mut places = places.into_iter();
+        let answer = |(segment, place): (Segment, usize)| match &outputs[place] {
+            Ok(rows) => Ok(answer(segment, rows)),
+            Err(reason) => Err(Error::Run(reason.clone())),
+        };
+        // Each text takes the places of all its segments, whether or not one of them failed.
+        let pairs = |list: Vec<Segment>| list.into_iter().zip(places.by_ref()).collect::<Vec<_>>();
+        let texts: Vec<Vec<(Segment, usize)>> = segments.into_iter().map(pairs).collect();
+        texts.into_iter().map(|list| list.into_iter().map(answer).collect()).collect()
+    }
+
+    /// The graph's outputs for each input, those of its windows one after the other, or why there are none.
+    fn outputs(&self, inputs: &[&str], want: Want) -> Vec<Result<Arc<[f32]>, String>> {
+        let keys: Vec<_> = inputs.iter().map(|input| cache::key(want, input)).collect();
+        let mut outputs: Vec<Option<Result<Arc<[f32]>, String>>> = {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.iter().map(|key| cache.get(key).map(Ok)).collect()
+        };
+        let mut owners = Vec::new();
+        let mut windows = Vec::new();
+        for (owner, input) in inputs.iter().enumerate() {
+            if outputs[owner].is_some() {
+                continue;
+            }
+            match self.tokens.windows(input) {
+                Ok(rows) => {
+                    owners.push((owner, windows.len()..windows.len() + rows.len()));
+                    windows.extend(rows);
+                }
+                Err(reason) => outputs[owner] = Some(Err(reason)),
+            }
+        }
+        let rows = self.run(&windows, want);
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        for (owner, range) in owners {
+            let output: Result<Vec<&[f32]>, String> =
+                rows[range].iter().map(|row| row.as_deref().map_err(String::clone)).collect();
+            let output = output.map(|windows| Arc::from(windows.concat()));
+            if let Ok(values) = &output {
+                cache.insert(keys[owner], Arc::clone(values));
+            }
+            outputs[owner] = Some(output);
+        }
+        outputs.into_iter().map(|output| output.unwrap_or_else(|| Err("it was not run".into()))).collect()
+    }
+
+    /// Runs windows of tokens in batches. A batch that fails is run again row by row, so that one row does not take others with it.
+    fn run(&self, windows: &[Vec<u32>], want: Want) -> Vec<Result<Vec<f32>, String>> {
+        let lengths: Vec<usize> = windows.iter().map(Vec::len).collect();
+        let mut answers: Vec<Result<Vec<f32>, String>> = vec![Ok(Vec::new()); windows.len()];
+        for Batch { rows: places, length } in
+            batches(&lengths, self.package.manifest().max_tokens, self.options.token_budget)
+        {
+            let rows: Vec<&[u32]> = places.iter().map(|&place| windows[place].as_slice()).collect();
+            match self.graph.run(&rows, length, want) {
+                Ok(values) => places.iter().zip(values).for_each(|(&place, values)| answers[place] = Ok(values)),
+                Err(_) => {
+                    for (&place, row) in places.iter().zip(rows) {
+                        answers[place] = self.graph.run(&[row], length, want).map(|values| values.concat());
+                    }
+                }
+            }
+        }
+        answers
+    }
+
+    /// Grades from the logits of an input's windows: of several windows the worst grade wins, with its highest score.
+    fn grade(&self, windows: &[f32]) -> Vec<Graded> {
+        let tasks = self.package.labels().tasks();
+        let width = tasks.iter().map(|task| task.grades.len()).sum();
+        let mut worst: Vec<Graded> = Vec::new();
+        for mut logits in windows.chunks_exact(width) {
+            for (task, (about, temperature)) in tasks.iter().zip(&self.temperatures).enumerate() {
+                let (own, rest) = logits.split_at(about.grades.len());
+                logits = rest;
+                let graded = graded(own, *temperature);
+                match worst.get_mut(task) {
+                    None => worst.push(graded),
+                    Some(before) if (graded.grade, graded.score) > (before.grade, before.score) => *before = graded,
+                    Some(_) => {}
+                }
+            }
+        }
+        worst
+    }
+}
+
+/// The most probable grade, the lower of two that are equally so, and its probability: softmax(logits / temperature).
+fn graded(logits: &[f32], temperature: f32) -> Graded {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: f32| (f64::from(logit - highest) / f64::from(temperature)).exp();
+    let grade = logits.iter().position(|&logit| logit == highest).unwrap_or(0);
+    let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+    Graded { grade: grade as u8, score: (1.0 / total) as f32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_calibrated_probabilities_and_ties_go_to_the_lower_grade() {
+        let one = graded(&[1.0, 3.0, 2.0], 1.0);
+        assert_eq!(one.grade, 1);
+        let expected = 1.0 / (1.0 + (-1f64).exp() + (-2f64).exp());
+        assert!((f64::from(one.score) - expected).abs() < 1e-7);
+        assert!(graded(&[1.0, 3.0, 2.0], 2.0).score < one.score);
+        assert_eq!(graded(&[2.0, 2.0, 1.0], 1.0).grade, 0);
+        assert_eq!(graded(&[1000.0, -1000.0], 1.0), Graded { grade: 0, score: 1.0 });
+    }
+
+    #[test]
+    fn devices_are_written_as_they_are_read() {
+        for text in ["cpu", "cuda:0", "cuda:3"] {
+            assert_eq!(text.parse::<Device>().unwrap().to_string(), text);
+        }
+        assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
+        for text in ["gpu", "cuda:", "cuda:x", "cpu:1", ""] {
+            assert!(text.parse::<Device>().unwrap_err().to_string().contains("cuda:N"));
+        }
+    }
+}

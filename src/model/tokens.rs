@@ -1,0 +1,124 @@
+//! From the level-conditioned input of a segment to the windows of tokens that the model reads.
+
+use super::{Error, Package};
+use crate::report::{CARRIED, TARGET};
+use std::ops::Range;
+use tokenizers::Tokenizer;
+
+/// Windows of an input: a segment with more evidence than some 40 pages is no report's, and reading it would take minutes.
+const MAX_WINDOWS: usize = 256;
+
+/// Texts longer than this many bytes are tokenised in parts: an encoding takes some hundred times the memory of its text.
+const PART: usize = 1 << 16;
+
+/// The package's tokenizer and window.
+pub(super) struct Tokens {
+    tokenizer: Tokenizer,
+    start: u32,
+    end: u32,
+    target: u32,
+    carried: u32,
+    /// Tokens of a window, special ones included.
+    window: usize,
+}
+
+impl Tokens {
+    pub(super) fn open(package: &Package) -> Result<Tokens, Error> {
+        let invalid = |reason: String| Error::Tokenizer { folder: package.folder().into(), reason };
+        let mut tokenizer = Tokenizer::from_file(package.folder().join("tokenizer.json"))
+            .map_err(|error| invalid(error.to_string()))?;
+        // Windows and padding are made here, whatever the file asks for.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|error| invalid(error.to_string()))?;
+        let id = |token: &str| tokenizer.token_to_id(token).ok_or_else(|| invalid(format!("it has no token {token}")));
+        let (start, end, target, carried) = (id("[CLS]")?, id("[SEP]")?, id(TARGET)?, id(CARRIED)?);
+        id(crate::report::OTHER)?;
+        let window = package.manifest().max_tokens;
+        Ok(Tokens { start, end, target, carried, window, tokenizer })
+    }
+
+    /// The windows of an input: one where it fits, else overlapping ones that together hold every token of it; or why there are
+    /// none.
+    pub(super) fn windows(&self, input: &str) -> Result<Vec<Vec<u32>>, String> {
+        let mut ids = Vec::new();
+        for part in parts(input) {
+            // The tokenizer's error is not handed on: it could quote the text.
+            let encoding = self.tokenizer.encode_fast(part, false).map_err(|_| "the tokenizer failed")?;
+            ids.extend_from_slice(encoding.get_ids());
+            if spans(ids.len(), self.window).len() > MAX_WINDOWS {
+                let reason = "what it says of one segment is longer than a report can be";
+                return Err(format!(
+                    "{reason} (more than {MAX_WINDOWS} windows of {} tokens); split the text",
+                    self.window
+                ));
+            }
+        }
+        Ok(spans(ids.len(), self.window).into_iter().map(|span| self.frame(&ids[span])).collect())
+    }
+
+    fn frame(&self, ids: &[u32]) -> Vec<u32> {
+        let mut window = Vec::with_capacity(ids.len() + 3);
+        window.push(self.start);
+        // A window in the middle of a long sentence may hold no mention of its segment: it belongs there by what stood before.
+        if !ids.contains(&self.target) && !ids.contains(&self.carried) && ids.len() + 3 <= self.window {
+            window.push(self.carried);
+        }
+        window.extend_from_slice(ids);
+        window.push(self.end);
+        window
+    }
+}
+
+/// Cuts a text after white space into parts of at most [`PART`] bytes (at any character where it has none): tokens never
+/// reach across white space, so the parts' tokens are the text's.
+fn parts(mut text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    while text.len() > PART {
+        let room = &text[..text.floor_char_boundary(PART)];
+        let cut = room.char_indices().rev().find(|(_, c)| c.is_whitespace()).map(|(at, c)| at + c.len_utf8());
+        let (part, rest) = text.split_at(cut.unwrap_or(room.len()));
+        parts.push(part);
+        text = rest;
+    }
+    parts.push(text);
+    parts
+}
+
+/// Ranges that cover `length` tokens: one where they fit beside [CLS] and [SEP], else overlapping by a quarter, each leaving room
+/// for a leading [CARRIED] too.
+fn spans(length: usize, window: usize) -> Vec<Range<usize>> {
+    if length + 2 <= window {
+        return std::iter::once(0..length).collect();
+    }
+    let room = window - 3;
+    let step = room - room / 4;
+    let count = 1 + (length - room).div_ceil(step);
+    (0..count).map(|index| index * step..(index * step + room).min(length)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn windows_cover_every_token_and_fit(length in 0usize..5000, window in 8usize..600) {
+            let spans = spans(length, window);
+            prop_assert_eq!(spans[0].start, 0);
+            prop_assert_eq!(spans[spans.len() - 1].end, length);
+            prop_assert!(spans.iter().all(|span| span.len() + 2 <= window));
+            prop_assert!(spans.windows(2).all(|pair| pair[1].start < pair[0].end && pair[0].end < pair[1].end));
+        }
+    }
+
+    #[test]
+    fn parts_are_the_text_cut_after_white_space() {
+        let words = "foraminal narrowing ".repeat(20_000);
+        let cut = parts(&words);
+        assert!(cut.len() > 5 && cut.concat() == words);
+        assert!(cut.iter().all(|part| part.len() <= PART && part.ends_with(' ')));
+        let solid = "é".repeat(PART);
+        assert!(parts(&solid).concat() == solid);
+    }
+}
