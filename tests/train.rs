@@ -1,4 +1,6 @@
 //! Training and export through the public surface: a real run on a tiny encoder, and the graph's answers in ONNX Runtime.
+#![cfg(feature = "train")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may stop it")]
 
 use foramen::labels::LabelSchema;
 use foramen::model::{Model, Options, Runtime};
@@ -180,6 +182,28 @@ fn a_run_learns_and_its_package_opens() {
     assert_eq!(findings[0][0].grades[schema.task("canal_stenosis").unwrap()].grade, 3);
     assert!(std::fs::read_to_string(package.join("README.md")).unwrap().contains("Not a medical device"));
     assert!(read_run(&run, &schema).unwrap().network == learnt.network);
+}
+
+#[test]
+fn another_label_schema_gives_other_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny_encoder(folder.path());
+    let text = "[schema]\nname = \"trauma\"\nversion = 1\n[[task]]\nname = \"fracture\"\ngrades = [\"none\", \"old\", \"new\"]\n";
+    let schema = LabelSchema::parse(text).unwrap();
+    let config = Config { synthetic: 0, epochs: 1, ..tiny_config(folder.path()) };
+    let line = r#"{"id":"a","text":"L1-2: new fracture.","findings":{"L1-L2":{"fracture":"new"}}}"#;
+    std::fs::write(&config.data[0], format!("{line}\n")).unwrap();
+    let trained = fit(&config, &schema, &folder.path().join("run"), |_| {}).unwrap();
+    let package = folder.path().join("package");
+    let about = About {
+        name: "trauma".into(),
+        version: "1.0.0".into(),
+        encoder: "tiny".into(),
+        precision: Precision::Int8Weights,
+    };
+    export(&trained, &schema, &about, &[], &package).unwrap();
+    let model = Model::open(&package, &Options::default()).unwrap();
+    assert_eq!(model.findings(&["L1-2: new fracture."]).unwrap()[0][0].grades.len(), 1);
 }
 
 #[test]

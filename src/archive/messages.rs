@@ -2,8 +2,7 @@
 
 use super::item::{Item, Items, Rejection, Report};
 use super::text::unreadable;
-use crate::hl7::{self, Kind, Notices, Status, Study};
-use crate::sql::pieces::PieceReader;
+use crate::hl7::{self, Kind, Notices, PieceReader, Status, Study};
 use std::io::Read;
 
 /// The reports of every message of an input; messages are read one at a time.

@@ -1,11 +1,11 @@
 //! The bridges from [`Model`] and the HL7 reader to what the SQL functions ask for.
 
-use super::pieces::PieceReader;
-use crate::hl7::{self, FieldError, Kind, Study};
+use crate::hl7::{self, FieldError, Kind, PieceReader, Study};
 use crate::model::{self, Model, Options};
 use crate::report;
 use foramen_udfs::engine::{
-    Embedding, Finding, MessageError, MessageReader, ModelError, ModelInfo, Pieces, Report, ReportModel, Segment, Task,
+    Embedding, Finding, MessageError, MessageReader, ModelError, ModelInfo, Piece, Pieces, Report, ReportModel,
+    Segment, Task,
 };
 use std::fmt;
 use std::io::Read;
@@ -110,7 +110,8 @@ impl Hl7Reader {
 
 impl MessageReader for Hl7Reader {
     fn split(&self, input: Box<dyn Read + Send>) -> Pieces {
-        Box::new(PieceReader::new(input, self.options.clone()))
+        let pieces = PieceReader::new(input, self.options.clone());
+        Box::new(pieces.map(|piece| piece.map(|hl7::Piece { offset, bytes }| Piece { offset, bytes })))
     }
 
     fn reports(&self, message: &[u8]) -> Result<Vec<Report>, MessageError> {

@@ -7,7 +7,6 @@ mod console;
 mod engine;
 mod findings;
 mod output;
-pub(crate) mod pieces;
 
 pub use console::{Console, Input};
 pub use engine::{Hl7Reader, SqlModel};

@@ -48,7 +48,7 @@ fn widen(rows: &Rows, cols: usize) -> Matrix {
 }
 
 /// The network whose answers the graph of this precision gives: itself, or one whose large matrices have been through 8 bits.
-pub fn rounded(network: &Network, precision: Precision) -> Network {
+pub(super) fn rounded(network: &Network, precision: Precision) -> Network {
     let mut out = network.clone();
     if precision == Precision::Int8Weights {
         out.encoder.words = widen(&quantise(&network.encoder.words), network.encoder.config.width);
@@ -66,7 +66,6 @@ pub fn rounded(network: &Network, precision: Precision) -> Network {
 struct Graph {
     builder: Builder,
     precision: Precision,
-    /// Int64 constants are shared.
     heads: i64,
     size: i64,
     width: i64,
@@ -74,7 +73,7 @@ struct Graph {
 
 /// The network as ONNX bytes, by the contract of the model package: inputs `input_ids` and `attention_mask`, outputs `logits_<task>` and
 /// `hidden_states`.
-pub fn to_onnx(network: &Network, schema: &LabelSchema, precision: Precision) -> Vec<u8> {
+pub(super) fn to_onnx(network: &Network, schema: &LabelSchema, precision: Precision) -> Vec<u8> {
     let config = &network.encoder.config;
     let (width, heads) = (config.width as i64, config.heads as i64);
     let mut g = Graph { builder: Builder::default(), precision, heads, size: width / heads, width };

@@ -260,9 +260,6 @@ pub(crate) struct Dropout {
 }
 
 impl Dropout {
-    /// No dropout: evaluation.
-    pub(crate) const NONE: Self = Self { rate: 0.0, seed: 0 };
-
     /// Another mask of the same rate.
     pub(crate) fn branch(self, salt: u64) -> Self {
         Self { seed: mix(self.seed ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15)), ..self }

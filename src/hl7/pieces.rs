@@ -1,7 +1,6 @@
 //! Messages out of an input of any length, through a window of it.
 
-use crate::hl7::{self, Code, Frame, Options};
-use foramen_udfs::engine::Piece;
+use super::{Code, Frame, Options, split};
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
@@ -10,9 +9,18 @@ const CHUNK: usize = 1 << 20;
 
 const MLLP_START: u8 = 0x0B;
 
-/// Cuts an input into the pieces that [`hl7::split`] would find in the whole of it. It holds no more than the longest message
+/// A piece of an input: a message, or bytes that belong to none, which [`super::read`] refuses with its reason.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Position of its first byte in the input.
+    pub offset: u64,
+    /// The bytes, unchanged but for the framing around them.
+    pub bytes: Vec<u8>,
+}
+
+/// Cuts an input into the pieces that [`split`] would find in the whole of it. It holds no more than the longest message
 /// and as much again, or twice the limit of [`Options`] where something longer stands between two messages: that comes in parts.
-pub(crate) struct PieceReader<R> {
+pub struct PieceReader<R> {
     input: R,
     options: Options,
     /// What was read and is not yet given out; begins at `offset` of the input.
@@ -24,7 +32,7 @@ pub(crate) struct PieceReader<R> {
 
 impl<R: Read> PieceReader<R> {
     /// The pieces of an input, read by and by.
-    pub(crate) fn new(input: R, options: Options) -> Self {
+    pub fn new(input: R, options: Options) -> Self {
         Self { input, options, held: Vec::new(), offset: 0, ended: false, ready: VecDeque::new() }
     }
 
@@ -43,7 +51,7 @@ impl<R: Read> PieceReader<R> {
         let all = self.ended || self.held.len() > self.options.max_message_bytes;
         let window = if all { &self.held[..] } else { &self.held[..lines] };
         let mut done = 0;
-        let mut frames = hl7::split(window, &self.options).peekable();
+        let mut frames = split(window, &self.options).peekable();
         while let Some(frame) = frames.next() {
             match frames.peek() {
                 Some(next) => done = before(window, next),
@@ -112,7 +120,7 @@ mod tests {
     }
 
     fn whole(input: &[u8], options: &Options) -> Vec<Piece> {
-        hl7::split(input, options).map(|frame| piece(input, &frame, 0)).collect()
+        split(input, options).map(|frame| piece(input, &frame, 0)).collect()
     }
 
     fn message(number: usize, length: usize) -> String {

