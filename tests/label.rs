@@ -196,7 +196,8 @@ fn every_kind_of_output_holds_the_same_rows() {
         assert_eq!(line.as_object().unwrap().len(), parquet.num_columns(), "nothing is left out, NULLs neither");
     }
     assert!(csv.lines().nth(1).unwrap().starts_with("0,,,,,,in.jsonl,lumbar,L4-L5,"));
-    assert!(std::fs::read_dir(place.0.path()).unwrap().all(|entry| !entry.unwrap().path().ends_with(".partial")));
+    let mut left = std::fs::read_dir(place.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.all(|name| !name.to_string_lossy().ends_with(".partial")));
     let empty = Place::new().with("knee.txt", "The knee is normal.");
     assert_eq!(empty.run(&["label", "knee.txt", "--output", "out.csv"]).status, 0);
     assert!(std::fs::read_to_string(empty.path("out.csv")).unwrap().starts_with("report_id,message_control_id"));
@@ -336,11 +337,39 @@ fn other_messages_are_counted_by_type() {
 }
 
 #[test]
+fn a_sites_ways_with_messages_are_followed() {
+    let with_accession = message("1", REPORT).replace("SPINE||||||||||||||||||", "SPINE||||||||||||||ACC1||||");
+    let place = Place::new()
+        .with("in.hl7", with_accession)
+        .with("site.toml", "report_id = [\"OBR-18\", \"OBR-3.1\"]\n\n[status.obx-11]\nF = \"preliminary\"\n")
+        .with("bad.toml", "report_ids = [\"OBR-18\"]\n");
+    for (options, id, status) in
+        [(&[] as &[&str], "1", "final"), (&["--hl7-options", "site.toml"], "ACC1", "preliminary")]
+    {
+        let (done, rows, _) = place.label(&[&["in.hl7"], options].concat());
+        assert_eq!((done.status, rows.len()), (0, 2), "{}", done.screen);
+        assert!(rows.iter().all(|row| row["report_id"] == id && row["report_status"] == status), "{rows:?}");
+        let query = "SELECT r['report_id'] AS id, r['report_status'] AS s FROM (SELECT hl7_report(message) AS r FROM 'in.hl7');";
+        let done = place.run(&[&["sql", "--format", "csv", "-c", query], options].concat());
+        assert_eq!(done.out, format!("id,s\n{id},{status}\n"), "{}", done.screen);
+    }
+    for (file, word) in [("bad.toml", "report_ids"), ("none.toml", "cannot read")] {
+        for command in [&["label", "in.hl7", "--output", "-"][..], &["sql", "-c", "SELECT 1;"]] {
+            let done = place.run(&[command, &["--hl7-options", file]].concat());
+            assert_eq!((done.status, done.out.as_str()), (1, ""), "{}", done.screen);
+            assert!(done.screen.contains(file) && done.screen.contains(word), "{}", done.screen);
+        }
+    }
+}
+
+#[test]
 fn the_screen_shows_nothing_of_a_patient() {
     let place = Place::new()
         .with("in/a.hl7", message("1", REPORT) + "MSH|^~\\&|\rPID|1||SECRET9\rstray")
         .with("in/b.jsonl", "{\"id\": \"SECRET2\", \"text\": [\"SECRET3\"]}\nSECRET4\n")
-        .with("in/c.csv", "id,text\nSECRET5,\"a\"b\"SECRET6\nSECRET7\n");
+        .with("in/c.csv", "id,text\nSECRET5,\"a\"b\"SECRET6\nSECRET7\n")
+        .with("in/d.csv", "4711,SECRET8\n4712,SECRET9\n")
+        .with("in/e.hl7", message("5", REPORT).replace("ORU^R01", "SECRET^A"));
     let done = {
         let mut arguments = vec!["label", "in", "--output", "out.parquet"];
         arguments.extend(["--rejects", "r.jsonl"]);
@@ -374,6 +403,7 @@ fn what_can_not_run_says_why() {
         (&["none.txt", "--output", "out.csv"], 1, &["none.txt", "neither a file nor a folder"]),
         (&["in.txt", "--output", "none/out.csv"], 1, &["none/out.csv", "can't be written", "folder"]),
         (&["in.txt", "--output", "folder.csv"], 1, &["folder.csv", "can't be written"]),
+        (&["in.txt", "--output", "out.csv", "--rejects", "out.csv"], 1, &["out.csv", "--rejects"]),
         (&["in.txt", "--output", "out.csv", "--model", "none"], 1, &["none", "package.toml"]),
         (&["in.txt", "--output", "out.csv", "--device", "cuda:63"], 1, &["cuda:63", "--device cpu"]),
     ] {

@@ -26,7 +26,7 @@ fn model() -> Arc<SqlModel> {
 }
 
 fn session(config: SessionConfig) -> SessionContext {
-    context(model(), config).unwrap()
+    context(model(), Default::default(), config).unwrap()
 }
 
 /// Whether the text asks for a model that is not there.
@@ -277,7 +277,7 @@ mod untrained {
         label(&job, &model, &mut |_| {}).unwrap();
         let query = foramen::sql::finding_rows("m", model.package().labels().tasks());
         for config in sessions() {
-            let context = context(Arc::new(SqlModel::open(Arc::clone(&model))), config).unwrap();
+            let context = context(Arc::new(SqlModel::open(Arc::clone(&model))), Default::default(), config).unwrap();
             context.sql("CREATE EXTERNAL TABLE m STORED AS HL7 LOCATION 'examples/messages/sql-*'").await.unwrap();
             // The source names the message, where label names the file.
             let order = "ORDER BY report_id, report_status, level";
@@ -293,7 +293,8 @@ mod untrained {
     async fn embeddings_are_those_of_the_model() {
         let folder = tempfile::tempdir().unwrap();
         let model = model(folder.path());
-        let context = context(Arc::new(SqlModel::open(Arc::clone(&model))), SessionConfig::new()).unwrap();
+        let context =
+            context(Arc::new(SqlModel::open(Arc::clone(&model))), Default::default(), SessionConfig::new()).unwrap();
         let text = "L4-5: disc bulge. L5-S1: mild canal stenosis.";
         let query = format!("SELECT e['embedding'] AS v FROM (SELECT unnest(embed_segments('{text}', 1)) AS e)");
         let batches = context.sql(&query).await.unwrap().collect().await.unwrap();
@@ -315,7 +316,7 @@ mod untrained {
         let model = model(folder.path());
         let mut answers = Vec::new();
         for config in sessions() {
-            let context = context(Arc::new(SqlModel::open(Arc::clone(&model))), config).unwrap();
+            let context = context(Arc::new(SqlModel::open(Arc::clone(&model))), Default::default(), config).unwrap();
             let reports = "CREATE TABLE r AS SELECT value AS id, CASE WHEN value % 7 = 0 THEN NULL ELSE \
                            'L4-5: bulge, case ' || value || '. L5-S1: severe stenosis.' END AS text FROM generate_series(1, 150)";
             context.sql(reports).await.unwrap().collect().await.unwrap();

@@ -171,8 +171,13 @@ fn a_run_learns_and_its_package_opens() {
     let mut losses = Vec::new();
     let learnt = fit(&config, &schema, &run, |line| losses.push(line.to_string())).unwrap();
     let package = folder.path().join("package");
-    let about =
-        About { name: "tiny".into(), version: "1.0.0".into(), encoder: "tiny".into(), precision: Precision::Float32 };
+    let about = About {
+        name: "tiny".into(),
+        version: "1.0.0".into(),
+        encoder: "tiny".into(),
+        precision: Precision::Float32,
+        note: None,
+    };
     let reports = foramen::train::data::read_jsonl(&config.data[0]).unwrap();
     let manifest = export(&learnt, &schema, &about, &[("own".into(), reports)], &package).unwrap();
     assert_eq!(manifest.scores["own"]["row_accuracy"].as_float(), Some(1.0), "{losses:?}");
@@ -200,6 +205,7 @@ fn another_label_schema_gives_other_columns() {
         version: "1.0.0".into(),
         encoder: "tiny".into(),
         precision: Precision::Int8Weights,
+        note: None,
     };
     export(&trained, &schema, &about, &[], &package).unwrap();
     let model = Model::open(&package, &Options::default()).unwrap();

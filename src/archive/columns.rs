@@ -161,7 +161,8 @@ fn is_text(kind: &DataType) -> bool {
     }
 }
 
-/// What to say of a column that is not there.
+/// What to say of a column that is not there. Names are told only where all look like names: in a file without a header they
+/// are the first patient's data.
 pub(super) fn no_such<'a>(
     option: &str,
     asked: Option<&str>,
@@ -170,8 +171,20 @@ pub(super) fn no_such<'a>(
 ) -> String {
     let asked = asked.map_or_else(|| known.join(" or "), str::to_owned);
     let there: Vec<&str> = there.collect();
-    let there = if there.is_empty() { "none".into() } else { there.join(", ") };
-    format!("there is no column {asked}; name one with {option} (there is: {there})")
+    let there = if there.is_empty() {
+        "there is: none".to_owned()
+    } else if there.iter().all(|name| is_name(name)) {
+        format!("there is: {}", there.join(", "))
+    } else {
+        "what stands in the first row does not look like names and is not shown; is the header missing?".to_owned()
+    };
+    format!("there is no column {asked}; name one with {option} ({there})")
+}
+
+/// Whether a text can be a column's name rather than a value. An unnamed column is an index.
+fn is_name(text: &str) -> bool {
+    let wordy = text.len() <= 64 && text.split_whitespace().count() <= 4 && text.contains(char::is_alphabetic);
+    text.is_empty() || (wordy && !text.contains([':', ';', '^', '"', '\n', '\r']))
 }
 
 fn rows(

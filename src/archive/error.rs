@@ -30,6 +30,9 @@ pub enum Error {
     /// Writing over what is read.
     #[error("the output {0} is an input too; write to another file")]
     OutputIsInput(PathBuf),
+    /// Rows and rejects into one file.
+    #[error("rows and rejects can't both be written to {0}; name another file with --rejects")]
+    OutputIsRejects(PathBuf),
     /// The output, or the file of rejects, can't be written.
     #[error("{path} can't be written: {source}; does the folder exist, may you write there, and is there room?")]
     Write {

@@ -10,7 +10,7 @@ use std::io::{BufRead, Read};
 /// The reports of an input. A line that is none is a reject, and the next is read.
 pub(super) fn items(source: String, input: impl BufRead + 'static, reading: &Reading) -> Items {
     let (id, text) = (reading.id_column.clone(), reading.text_column.clone());
-    let mut lines = Lines { input, offset: 0, number: 0 };
+    let mut lines = Lines { input, offset: 0, number: 0, failed: false };
     Box::new(std::iter::from_fn(move || {
         loop {
             let line = match lines.next()? {
@@ -41,15 +41,19 @@ struct Line {
     bytes: Vec<u8>,
 }
 
-/// Lines with where they begin; after an error there are no more.
+/// Lines with where they begin; after an error of the input there are no more.
 struct Lines<R> {
     input: R,
     offset: u64,
     number: u64,
+    failed: bool,
 }
 
 impl<R: BufRead> Lines<R> {
     fn next(&mut self) -> Option<std::io::Result<Line>> {
+        if self.failed {
+            return None;
+        }
         let (mut bytes, offset) = (Vec::new(), self.offset);
         let read = self.input.by_ref().take(MAX_REPORT as u64).read_until(b'\n', &mut bytes);
         match read {
@@ -57,7 +61,10 @@ impl<R: BufRead> Lines<R> {
             Ok(length) if length < MAX_REPORT || bytes.ends_with(b"\n") => {}
             // The rest of so long a line is passed over, and the next line is read.
             Ok(_) => return Some(self.skip().and(Err(std::io::ErrorKind::FileTooLarge.into()))),
-            Err(error) => return Some(Err(error)),
+            Err(error) => {
+                self.failed = true;
+                return Some(Err(error));
+            }
         }
         self.offset += bytes.len() as u64;
         self.number += 1;
@@ -104,4 +111,25 @@ fn report(line: &Line, source: &str, id: Option<&str>, text: Option<&str>) -> Re
         _ => line.number.to_string(),
     };
     Ok(Report { report_id, source: source.to_owned(), text, ..Report::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{self, BufReader};
+
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("the disk is gone"))
+        }
+    }
+
+    #[test]
+    fn an_input_that_breaks_is_one_reject() {
+        let input = BufReader::new(Read::chain(&b"{\"text\": \"L4-5: bulge.\"}\n"[..], Broken));
+        let items: Vec<Item> = items("a.jsonl".into(), input, &Reading::default()).take(9).collect();
+        assert!(matches!(&items[..], [Item::Report(_), Item::Reject(reject)] if reject.code == "unreadable"));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::item::{Item, Items, Rejection, Report};
 use super::text::unreadable;
-use crate::hl7::{self, Kind, Notices, PieceReader, Status, Study};
+use crate::hl7::{self, Fallback, Notices, Piece, PieceReader, Status, Study};
 use std::io::Read;
 
 /// The reports of every message of an input; messages are read one at a time.
@@ -10,26 +10,41 @@ pub(super) fn items(source: String, input: impl Read + 'static, options: hl7::Op
     let pieces = PieceReader::new(input, options.clone());
     Box::new(pieces.flat_map(move |piece| match piece {
         Err(error) => vec![Item::Reject(unreadable(&source, &error))],
-        Ok(piece) => match hl7::read(&piece.bytes, &options) {
-            Err(reject) => vec![Item::Reject(Rejection::of_message(&source, piece.offset, reject, piece.bytes))],
-            Ok(message) if !message.is_report => vec![Item::NotReport(name(&message.kind))],
-            Ok(message) if message.studies.is_empty() => {
-                vec![Item::NotReport(format!("{} without a result", name(&message.kind)))]
+        Ok(piece) => {
+            let miscounts = piece.miscounts;
+            let mut items = of_piece(piece, &source, &options);
+            if miscounts > 0 {
+                items.push(Item::Odd("batch or file that states another count than it holds", miscounts));
             }
-            Ok(message) => {
-                let notices = odd(&message.notices);
-                message.studies.into_iter().map(|study| item(study, &source)).chain(notices).collect()
-            }
-        },
+            items
+        }
     }))
 }
 
+fn of_piece(piece: Piece, source: &str, options: &hl7::Options) -> Vec<Item> {
+    match hl7::read(&piece.bytes, options) {
+        Err(reject) => vec![Item::Reject(Rejection::of_message(source, piece.offset, reject, piece.bytes))],
+        Ok(message) if !message.is_report => vec![Item::NotReport(message.kind.to_string())],
+        Ok(message) if message.studies.is_empty() => {
+            vec![Item::NotReport(format!("{} without a result", message.kind))]
+        }
+        Ok(message) => {
+            let notices = odd(&message.notices);
+            message.studies.into_iter().map(|study| item(study, source)).chain(notices).collect()
+        }
+    }
+}
+
 fn odd(notices: &Notices) -> impl Iterator<Item = Item> + use<> {
+    let charset = |which| usize::from(notices.charset == Some(which));
     let counts = [
-        ("message in another character set than it says", usize::from(notices.charset.is_some())),
+        ("message that names no character set", charset(Fallback::Absent)),
+        ("message that names an unknown character set", charset(Fallback::Unknown)),
+        ("message in another character set than it says", charset(Fallback::False)),
         ("time that is none, left empty", notices.bad_times),
         ("status that is not known, taken as preliminary", notices.unknown_statuses),
         ("attachment that is not text, not read", notices.attachments),
+        ("line end within a field, read as one of its text", notices.continued_lines),
     ];
     counts.into_iter().filter(|(_, times)| *times > 0).map(|(what, times)| Item::Odd(what, times as u64))
 }
@@ -48,11 +63,4 @@ fn item(study: Study, source: &str) -> Item {
         source: source.to_owned(),
         text: study.text.into_exposed(),
     })
-}
-
-/// The message's type, where it looks like one: it is shown, so nothing else may stand there.
-fn name(kind: &Kind) -> String {
-    let is_code =
-        |code: &str, least| (least..=4).contains(&code.len()) && code.chars().all(|c| c.is_ascii_alphanumeric());
-    if is_code(&kind.message, 1) && is_code(&kind.trigger, 0) { kind.to_string() } else { "unknown type".into() }
 }

@@ -53,6 +53,8 @@ pub struct Reading {
     pub text_column: Option<String>,
     /// The character set of text and messages, whatever they say of themselves.
     pub charset: Option<&'static Encoding>,
+    /// A site's ways with HL7 messages.
+    pub hl7: hl7::Options,
 }
 
 /// What `foramen label` is asked to do.
@@ -84,6 +86,9 @@ pub struct Progress {
 /// # Errors
 /// Where the job can't be run, or its output can't be written; an unreadable input is a reject and no error.
 pub fn label(job: &Job, model: &Model, progress: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
+    if job.output.path() == job.rejects.as_path() {
+        return Err(Error::OutputIsRejects(job.rejects.clone()));
+    }
     let sources = sources(&job.inputs, &[job.output.path(), &job.rejects])?;
     let labels = model.package().labels();
     let mut run = Run {
@@ -202,8 +207,7 @@ fn items(source: &Source, reading: &Reading, read: &Rc<Cell<u64>>) -> Items {
             columns::parquet(source, reading)
         }
         InputFormat::Hl7 => {
-            let options =
-                hl7::Options { charset: reading.charset, max_message_bytes: MAX_REPORT, ..hl7::Options::default() };
+            let options = hl7::Options { charset: reading.charset.or(reading.hl7.charset), ..reading.hl7.clone() };
             messages::items(name, input, options)
         }
     }

@@ -104,12 +104,20 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(folder).sort_by_file_name().follow_links(true).into_iter().filter_entry(visible)
     {
-        let entry = entry.map_err(|error| Error::Folder {
-            path: error.path().unwrap_or(folder).into(),
-            source: error.into_io_error().unwrap_or_else(|| io::Error::other("links that lead in a circle")),
-        })?;
-        if entry.file_type().is_file() {
-            files.push(entry.into_path());
+        match entry {
+            Ok(entry) if entry.file_type().is_file() => files.push(entry.into_path()),
+            Ok(_) => {}
+            Err(error) => {
+                let path = error.path().unwrap_or(folder).to_path_buf();
+                let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+                if path.is_symlink() && !path.exists() {
+                    // A link to nothing is a reject when it is opened, and the rest goes on.
+                    files.extend((!hidden).then_some(path));
+                    continue;
+                }
+                let source = error.into_io_error().unwrap_or_else(|| io::Error::other("links that lead in a circle"));
+                return Err(Error::Folder { path, source });
+            }
         }
     }
     Ok(files)
@@ -139,6 +147,12 @@ mod tests {
         for input in ["no.txt", "*.xml", "[", "sub/none/"] {
             let error = sources(&[path(input)], &[]).unwrap_err();
             assert!(error.to_string().contains(input), "{error}");
+        }
+        // A link to nothing is an input that can't be opened; the rest is read.
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(folder.path().join("gone"), folder.path().join("sub/d.txt")).unwrap();
+            assert_eq!(named(&[path("sub")]), ["sub/c.csv", "sub/d.txt"]);
         }
         let empty = tempfile::tempdir().unwrap();
         assert!(matches!(sources(&[empty.path().display().to_string()], &[]), Err(Error::NoFiles)));

@@ -7,7 +7,8 @@ use super::markup::{Flow, entity};
 use super::text::Section;
 
 /// What a CDA document holds.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) enum Body {
     /// The narrative of its sections, in order.
     Sections(Vec<(Section, String)>),

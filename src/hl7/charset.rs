@@ -18,7 +18,6 @@ pub enum Fallback {
 }
 
 /// A decoded message.
-#[derive(Debug)]
 pub(super) struct Decoded<'a> {
     pub(super) text: Cow<'a, str>,
     /// For the bytes of `\X…\` escapes.

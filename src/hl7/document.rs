@@ -22,7 +22,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// What an ED field holds.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Document {
     /// Narrative, with its section where the document says it.
     pub(super) text: Vec<(Option<Section>, String)>,

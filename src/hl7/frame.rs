@@ -1,10 +1,12 @@
 //! Bytes to messages: MLLP frames, batches, files with many messages. Slices of the input only, in one pass over it.
 
+use std::fmt;
+
 use super::Options;
 use super::reject::{Code, Reject, Stage};
 
-/// One message of an input, or a run of bytes that is none. The bytes are the input's, unchanged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One message of an input, or a run of bytes that is none. The bytes are the input's, unchanged; `Debug` shows their number only.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// Where `bytes` begins in the input.
     pub offset: usize,
@@ -12,6 +14,24 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
     /// Why this is not a message that can be read. Its position is in the input.
     pub reject: Option<Reject>,
+    /// What was counted before it.
+    pub(super) before: Counts,
+}
+
+/// What batch and file trailers state the number of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Messages since the last batch header or trailer.
+    messages: u64,
+    /// Batches since the last file header.
+    batches: u64,
+}
+
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, bytes, reject, .. } = self;
+        f.debug_struct("Frame").field("offset", offset).field("bytes", &bytes.len()).field("reject", reject).finish()
+    }
 }
 
 /// Something about the framing that is odd but loses nothing.
@@ -39,6 +59,11 @@ pub enum Warning {
 
 /// Splits an input into its messages. See [`Split`].
 pub fn split<'a>(bytes: &'a [u8], options: &Options) -> Split<'a> {
+    split_on(bytes, options, Counts::default())
+}
+
+/// Splits the rest of an input, of which `counts` were read before.
+pub(super) fn split_on<'a>(bytes: &'a [u8], options: &Options, counts: Counts) -> Split<'a> {
     Split {
         bytes,
         limit: options.max_message_bytes,
@@ -46,8 +71,8 @@ pub fn split<'a>(bytes: &'a [u8], options: &Options) -> Split<'a> {
         at: 0,
         pending: None,
         framed: false,
-        messages: 0,
-        batches: 0,
+        counts,
+        before: counts,
         found_any: false,
         done: false,
         warnings: Vec::new(),
@@ -55,7 +80,6 @@ pub fn split<'a>(bytes: &'a [u8], options: &Options) -> Split<'a> {
 }
 
 /// Iterator over the [`Frame`]s of an input, made by [`split`]; [`Split::warnings`] says what was odd so far.
-#[derive(Debug)]
 pub struct Split<'a> {
     bytes: &'a [u8],
     limit: usize,
@@ -66,10 +90,9 @@ pub struct Split<'a> {
     pending: Option<(Kind, usize)>,
     /// Within an MLLP frame that has not ended.
     framed: bool,
-    /// Messages since the last batch header or trailer.
-    messages: u64,
-    /// Batches since the last file header.
-    batches: u64,
+    counts: Counts,
+    /// What was counted before what is being collected.
+    before: Counts,
     found_any: bool,
     done: bool,
     warnings: Vec<Warning>,
@@ -105,23 +128,23 @@ impl<'a> Split<'a> {
             let control_id = if kind == Kind::Message { super::peek_control_id(bytes) } else { None };
             Reject { control_id, ..Reject::at_byte(code, Stage::Frame, start) }
         });
-        Some(Frame { offset: start, bytes, reject })
+        Some(Frame { offset: start, bytes, reject, before: self.before })
     }
 
     fn trailer(&mut self, name: [u8; 3], at: usize, end: usize) {
         let stated = self.units.number(at + 4 * self.units.width, end);
         match &name {
-            b"BHS" => self.messages = 0,
-            b"FHS" => self.batches = 0,
+            b"BHS" => self.counts.messages = 0,
+            b"FHS" => self.counts.batches = 0,
             b"BTS" => {
-                let found = std::mem::take(&mut self.messages);
-                self.batches += 1;
+                let found = std::mem::take(&mut self.counts.messages);
+                self.counts.batches += 1;
                 if let Some(stated) = stated.filter(|stated| *stated != found) {
                     self.warnings.push(Warning::BatchCount { byte: at, stated, found });
                 }
             }
             _ => {
-                let found = std::mem::take(&mut self.batches);
+                let found = std::mem::take(&mut self.counts.batches);
                 if let Some(stated) = stated.filter(|stated| *stated != found) {
                     self.warnings.push(Warning::FileCount { byte: at, stated, found });
                 }
@@ -153,8 +176,8 @@ impl<'a> Iterator for Split<'a> {
                 self.framed |= opens;
                 let end = self.units.line_end(head);
                 if &name == b"MSH" {
-                    self.pending = Some((Kind::Message, start));
-                    self.messages += 1;
+                    (self.pending, self.before) = (Some((Kind::Message, start)), self.counts);
+                    self.counts.messages += 1;
                 } else {
                     self.trailer(name, head, end.content);
                 }
@@ -167,7 +190,7 @@ impl<'a> Iterator for Split<'a> {
             }
             let end = self.units.line_end(line);
             if self.pending.is_none() && !self.units.is_blank(head, end.content) {
-                self.pending = Some((Kind::Stray, line));
+                (self.pending, self.before) = (Some((Kind::Stray, line)), self.counts);
             }
             if self.advance(end, line)
                 && let Some(frame) = self.close(end.content, false)
@@ -187,6 +210,7 @@ impl<'a> Iterator for Split<'a> {
             offset: 0,
             bytes: self.bytes,
             reject: Some(Reject::at_byte(Code::NoMsh, Stage::Frame, 0)),
+            before: self.before,
         })
     }
 }
@@ -215,7 +239,7 @@ struct LineEnd {
 }
 
 /// The input as code units: bytes, or the 16-bit units of UTF-16.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Units<'a> {
     bytes: &'a [u8],
     width: usize,

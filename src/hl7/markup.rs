@@ -4,7 +4,7 @@
 use encoding_rs::{Encoding, WINDOWS_1252};
 
 /// Text under construction: white space collapsed, line ends where blocks begin and end.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Flow {
     out: String,
 }

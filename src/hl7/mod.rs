@@ -101,7 +101,7 @@ fn offset_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FixedOff
 }
 
 /// Message type and trigger event (MSH-9).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Kind {
     /// `ORU`; empty where MSH-9 is.
     pub message: String,
@@ -120,9 +120,21 @@ impl Kind {
     }
 }
 
+/// `ORU^R01`; `unknown type` where MSH-9 does not look like one, since a field that got there by mistake is not to be shown.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}^{}", self.message, self.trigger)
+        let code = |text: &str| text.len() <= 3 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        let event = self.trigger.is_empty() || self.trigger.bytes().any(|b| b.is_ascii_digit());
+        match !self.message.is_empty() && code(&self.message) && code(&self.trigger) && event {
+            true => write!(f, "{}^{}", self.message, self.trigger),
+            false => f.write_str("unknown type"),
+        }
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -21,11 +21,18 @@ pub struct Path {
 /// A text that is no path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{path}` is no HL7 path: write a segment, a field and, where needed, a component, as in OBX-5, PID-3.1, OBX[2]-5 or PID-3[2].1"
+    "{} is no HL7 path: write a segment, a field and, where needed, a component, as in OBX-5, PID-3.1, OBX[2]-5 or PID-3[2].1",
+    shown(.path)
 )]
 pub struct PathError {
     /// What was given.
     pub path: String,
+}
+
+/// The path, unless it is longer than a path can be: then it may be a message, given in the wrong place.
+fn shown(path: &str) -> String {
+    const LONGEST: usize = 20;
+    if path.len() <= LONGEST { format!("`{path}`") } else { "this text".to_owned() }
 }
 
 impl FromStr for Path {

@@ -1,6 +1,7 @@
 //! Messages out of an input of any length, through a window of it.
 
-use super::{Code, Frame, Options, split};
+use super::frame::{Counts, Warning, split_on};
+use super::{Code, Frame, Options};
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
@@ -16,6 +17,8 @@ pub struct Piece {
     pub offset: u64,
     /// The bytes, unchanged but for the framing around them.
     pub bytes: Vec<u8>,
+    /// Batch and file trailers after it, and before the next, whose count is not what was read.
+    pub miscounts: u64,
 }
 
 /// Cuts an input into the pieces that [`split`] would find in the whole of it. It holds no more than the longest message
@@ -28,12 +31,22 @@ pub struct PieceReader<R> {
     offset: u64,
     ended: bool,
     ready: VecDeque<Piece>,
+    /// What was counted before `held`.
+    counts: Counts,
 }
 
 impl<R: Read> PieceReader<R> {
     /// The pieces of an input, read by and by.
     pub fn new(input: R, options: Options) -> Self {
-        Self { input, options, held: Vec::new(), offset: 0, ended: false, ready: VecDeque::new() }
+        Self {
+            input,
+            options,
+            held: Vec::new(),
+            offset: 0,
+            ended: false,
+            ready: VecDeque::new(),
+            counts: Counts::default(),
+        }
     }
 
     /// Reads as much again as is held, so that a long message is not looked through once for every chunk of it.
@@ -51,16 +64,26 @@ impl<R: Read> PieceReader<R> {
         let all = self.ended || self.held.len() > self.options.max_message_bytes;
         let window = if all { &self.held[..] } else { &self.held[..lines] };
         let mut done = 0;
-        let mut frames = split(window, &self.options).peekable();
-        while let Some(frame) = frames.next() {
-            match frames.peek() {
-                Some(next) => done = before(window, next),
+        let mut frames = split_on(window, &self.options, self.counts);
+        let mut next = frames.next();
+        while let Some(frame) = next.take() {
+            next = frames.next();
+            match &next {
+                Some(next) => (done, self.counts) = (before(window, next), next.before),
                 None if self.ended => done = window.len(),
                 None if frame.bytes.len() > self.options.max_message_bytes => done = frame.offset + frame.bytes.len(),
                 // It may go on.
                 None => break,
             }
             self.ready.push_back(piece(window, &frame, self.offset));
+        }
+        // What stands after `done` is read again, and warned of then.
+        let byte = |warning: &Warning| match *warning {
+            Warning::BatchCount { byte, .. } | Warning::FileCount { byte, .. } => byte,
+        };
+        let miscounts = frames.warnings().iter().filter(|warning| byte(warning) < done).count() as u64;
+        if let Some(last) = self.ready.back_mut() {
+            last.miscounts += miscounts;
         }
         self.held.drain(..done);
         self.offset += done as u64;
@@ -78,7 +101,7 @@ fn piece(window: &[u8], frame: &Frame<'_>, base: u64) -> Piece {
     let truncated = frame.reject.as_ref().is_some_and(|reject| reject.code == Code::Truncated);
     let start = if truncated { before(window, frame) } else { frame.offset };
     let bytes = window.get(start..frame.offset + frame.bytes.len()).unwrap_or(frame.bytes);
-    Piece { offset: base + start as u64, bytes: bytes.to_vec() }
+    Piece { offset: base + start as u64, bytes: bytes.to_vec(), miscounts: 0 }
 }
 
 impl<R: Read> Iterator for PieceReader<R> {
@@ -102,6 +125,7 @@ impl<R: Read> Iterator for PieceReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hl7::split;
 
     /// Gives a few bytes at a time, as a socket does.
     struct Slow<'a>(&'a [u8], usize);
@@ -158,6 +182,17 @@ mod tests {
         for input in &inputs {
             let options = Options::default();
             same(&pieces(input.as_bytes(), options.clone()), &whole(input.as_bytes(), &options));
+        }
+    }
+
+    #[test]
+    fn counts_in_trailers_are_checked_over_windows() {
+        let messages: String = (0..5).map(|i| message(i, 400_000)).collect();
+        for (stated, files, expected) in [(5, 1, 0), (4, 1, 1), (5, 3, 1), (6, 2, 2)] {
+            let input = format!("FHS|^~\\&\rBHS|^~\\&\r{messages}BTS|{stated}\rFTS|{files}\r");
+            let found = pieces(input.as_bytes(), Options::default());
+            assert_eq!(found.len(), 5);
+            assert_eq!(found.iter().map(|piece| piece.miscounts).sum::<u64>(), expected, "{stated} {files}");
         }
     }
 

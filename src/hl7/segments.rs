@@ -15,7 +15,6 @@ use super::path::Path;
 use super::reject::{Code, Reject, Stage};
 
 /// The segments of a message as text, not parsed yet.
-#[derive(Debug)]
 pub(super) struct Lines<'a> {
     pub(super) separators: Separators,
     /// MSH-2 as written.
@@ -26,7 +25,6 @@ pub(super) struct Lines<'a> {
 }
 
 /// One segment as text.
-#[derive(Debug)]
 pub(super) struct Line<'a> {
     pub(super) text: Cow<'a, str>,
     /// Of those of its name, from 1.
@@ -127,7 +125,6 @@ fn separators(header: &str) -> Option<(Separators, &str)> {
 }
 
 /// A segment parsed to its fields.
-#[derive(Debug)]
 pub(super) struct Parsed<'a> {
     inner: Segment<'a>,
     separators: Separators,

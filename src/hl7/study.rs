@@ -1,5 +1,7 @@
 //! A message's segments to its reports.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, FixedOffset, Utc};
 
 use super::reject::{Code, Reject, Stage};
@@ -86,6 +88,8 @@ struct Group<'s> {
     segments: &'s [Line<'s>],
     /// Segments of the message that stand before every order.
     shared: &'s [Line<'s>],
+    /// The last PID before the order: a message may hold the results of several patients.
+    patient: Option<&'s Line<'s>>,
 }
 
 impl<'s> Group<'s> {
@@ -163,12 +167,8 @@ impl<'s> Reader<'s> {
             studies.push(study);
         }
         for study in &mut studies {
-            let mut seen = vec![study.report_id.clone()];
-            study.linked_ids.retain(|id| {
-                let new = !seen.contains(id);
-                seen.push(id.clone());
-                new
-            });
+            let mut seen = HashSet::from([study.report_id.clone()]);
+            study.linked_ids.retain(|id| seen.insert(id.clone()));
         }
         if studies.is_empty() {
             let order = self.segments.iter().find(|segment| segment.is("OBR")).or(self.segments.first());
@@ -177,26 +177,34 @@ impl<'s> Reader<'s> {
         Ok(studies)
     }
 
-    /// An order is its OBR, with the ORC before it, up to the next order. An MDM message is one document.
+    /// An order is its OBR, with the ORC (and another patient's PID) before it, up to the next order. An MDM message is one document.
     fn groups(&self) -> Vec<Group<'s>> {
+        let first = self.segments.iter().find(|segment| segment.is("PID"));
         let mut starts = Vec::new();
-        let mut order = None;
+        let (mut order, mut patient) = (None, first);
         for (at, segment) in self.segments.iter().enumerate() {
-            if segment.is("ORC") {
+            if segment.is("PID") {
+                patient = Some(segment);
+                if !starts.is_empty() {
+                    order = Some(at);
+                }
+            } else if segment.is("ORC") {
                 order = order.or(Some(at));
             } else if segment.is("OBR") {
-                starts.push(order.take().unwrap_or(at));
+                starts.push((order.take().unwrap_or(at), patient));
             } else if segment.is("OBX") {
                 order = None;
             }
         }
         if self.kind.message == "MDM" || starts.is_empty() {
-            return vec![Group { segments: self.segments, shared: &[] }];
+            return vec![Group { segments: self.segments, shared: &[], patient: first }];
         }
-        let shared = starts.first().and_then(|first| self.segments.get(..*first)).unwrap_or_default();
-        let ends = starts.iter().skip(1).copied().chain([self.segments.len()]);
-        let groups = starts.iter().zip(ends).filter_map(|(start, end)| self.segments.get(*start..end));
-        groups.map(|segments| Group { segments, shared }).collect()
+        let shared = starts.first().and_then(|(first, _)| self.segments.get(..*first)).unwrap_or_default();
+        let ends = starts.iter().skip(1).map(|(start, _)| *start).chain([self.segments.len()]);
+        let groups = starts.iter().zip(ends).filter_map(|((start, patient), end)| {
+            Some(Group { segments: self.segments.get(*start..end)?, shared, patient: *patient })
+        });
+        groups.collect()
     }
 
     fn content(&mut self, group: Group<'s>) -> Content {
@@ -342,7 +350,7 @@ impl<'s> Reader<'s> {
                 .collect(),
             parent_id: self.first(group, "TXA").and_then(|txa| self.value(txa.component(13, 1))),
             message_control_id: self.opened.control_id.clone(),
-            patient_id: self.patient_id().map(Phi::new),
+            patient_id: self.patient_id(group).map(Phi::new),
             exam: [(4, 2), (4, 1), (44, 2)]
                 .iter()
                 .find_map(|(field, component)| self.value(of_obr(*field, *component))),
@@ -372,8 +380,8 @@ impl<'s> Reader<'s> {
         })
     }
 
-    fn patient_id(&self) -> Option<String> {
-        let pid = self.parsed(self.segments.iter().find(|segment| segment.is("PID"))?).ok()?;
+    fn patient_id(&self, group: Group<'s>) -> Option<String> {
+        let pid = self.parsed(group.patient?).ok()?;
         let field = pid.field(3);
         let value = |repetition, component| field.as_ref().map_or("", |field| part(field, repetition, component));
         let repetitions = 1..=field.as_ref().map_or(0, |field| field.repeats.len());

@@ -214,6 +214,11 @@ mod kinds {
             assert!(!message.is_report && message.studies.is_empty(), "{kind}");
         }
         assert_eq!(with_type("ADT^A01").kind.to_string(), "ADT^A01");
+        // A name in the place of the type is not shown.
+        for shifted in ["DOE^JAN", "DOE^JANE", "JANE^R01", ""] {
+            let kind = with_type(shifted).kind;
+            assert_eq!((kind.to_string().as_str(), format!("{kind:?}").as_str()), ("unknown type", "unknown type"));
+        }
     }
 
     #[test]
@@ -273,6 +278,16 @@ mod ids {
         assert_eq!(id("PID|1|a|b^^^X^EE").as_deref(), Some("b"));
         assert_eq!(id("PID|1|a^^^X").as_deref(), Some("a"));
         assert_eq!(id("PID|1"), None);
+    }
+
+    #[test]
+    fn each_report_has_the_patient_that_stands_before_it() {
+        let message = opened(&message(
+            "PID|1||a^^^X^MR\nORC|RE\nOBR|1||R1\nOBX|1|TX|||x\nOBR|2||R2\nOBX|1|TX|||y\nPID|2||b^^^X^MR\nORC|RE\nOBR|1||R3\nOBX|1|TX|||z",
+        ));
+        let patient = |study: &Study| study.patient_id.as_ref().map(|id| id.expose().clone()).unwrap_or_default();
+        let found: Vec<_> = message.studies.iter().map(|study| (study.report_id.as_str(), patient(study))).collect();
+        assert_eq!(found, [("R1", "a".to_owned()), ("R2", "a".to_owned()), ("R3", "b".to_owned())]);
     }
 
     #[test]
@@ -528,6 +543,11 @@ mod rejects {
             };
             assert!(!shown.contains(secret), "{shown}");
         }
+        // Arguments that were swapped.
+        let swapped = field(b"OBX-5", secret.repeat(3).as_str(), &Options::default()).unwrap_err();
+        assert!(!swapped.to_string().contains(secret), "{swapped}");
+        let frames: Vec<_> = split(b"MSH|^~\\&|ab", &Options::default()).collect();
+        assert_eq!(format!("{frames:?}"), "[Frame { offset: 0, bytes: 11, reject: None }]");
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Section {
 }
 
 /// A report's narrative, line by line, in order of appearance.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Narrative {
     /// The lines, one after the other.
     text: String,

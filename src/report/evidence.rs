@@ -126,7 +126,8 @@ fn is_spelled_out(body: &str, group: &Group, mentions: &[Mention]) -> bool {
     let Some(next) = mentions.get(next).filter(|mention| mention.levels.is_some() && !group.remaining) else {
         return false;
     };
-    body.get(group.range.end..next.range.start).is_some_and(|gap| {
+    const LONGEST_GAP: usize = 40;
+    body.get(group.range.end..next.range.start).filter(|gap| gap.len() <= LONGEST_GAP).is_some_and(|gap| {
         matches!(gap.trim().to_lowercase().as_str(), "," | ":" | "(" | "from" | "between" | ", from" | "-" | "of")
     })
 }

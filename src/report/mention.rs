@@ -98,8 +98,12 @@ fn run_together(text: &str, start: usize) -> Option<(Range<usize>, Levels)> {
 }
 
 fn chain(text: &str, start: usize) -> Option<Vec<Item>> {
+    // Nobody names more at once. Without a bound, "L4,9,L4,9,…" would be read again from each of its items.
+    const LONGEST: usize = 128;
     let mut items = vec![lettered(text, start, Joint::Start)?];
-    while let Some(item) = items.last().and_then(|last| next_item(text, last.end)) {
+    while items.len() < LONGEST
+        && let Some(item) = items.last().and_then(|last| next_item(text, last.end))
+    {
         items.push(item);
     }
     Some(items)

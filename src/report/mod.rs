@@ -15,6 +15,7 @@ mod sentence;
 mod table;
 
 pub use level::{Level, Region, UnknownLevel};
+use std::fmt;
 use std::ops::Range;
 
 /// Stands in [`Segment::input`] for a mention of the segment itself.
@@ -24,8 +25,8 @@ pub const OTHER: &str = "[OTHER]";
 /// Leads in a sentence that names no level and belongs to the segment by what stood before it.
 pub const CARRIED: &str = "[CARRIED]";
 
-/// One motion segment that a report speaks of, with what it says about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One motion segment that a report speaks of, with what it says about it; `Debug` shows where, and none of the text.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Segment {
     /// The part of the spine.
     pub region: Region,
@@ -38,6 +39,15 @@ pub struct Segment {
     /// The same for the model: this segment's mentions replaced by [`TARGET`], every other segment's by [`OTHER`], a sentence
     /// that has no level of its own led in by [`CARRIED`], sides written out as left, right and bilateral.
     pub input: String,
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment")
+            .field("level", &format_args!("{}", self.level))
+            .field("spans", &self.spans)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The motion segments that a report names, top to bottom, one each.

@@ -149,7 +149,8 @@ mod tests {
 
     /// A session whose model is nowhere, so that only what needs none can work.
     fn session() -> SessionContext {
-        context(Arc::new(SqlModel::lazy("no/such/model", Options::default())), Default::default()).unwrap()
+        context(Arc::new(SqlModel::lazy("no/such/model", Options::default())), Default::default(), Default::default())
+            .unwrap()
     }
 
     /// What lines give: (last input, rows, errors).

@@ -111,7 +111,7 @@ impl Hl7Reader {
 impl MessageReader for Hl7Reader {
     fn split(&self, input: Box<dyn Read + Send>) -> Pieces {
         let pieces = PieceReader::new(input, self.options.clone());
-        Box::new(pieces.map(|piece| piece.map(|hl7::Piece { offset, bytes }| Piece { offset, bytes })))
+        Box::new(pieces.map(|piece| piece.map(|hl7::Piece { offset, bytes, .. }| Piece { offset, bytes })))
     }
 
     fn reports(&self, message: &[u8]) -> Result<Vec<Report>, MessageError> {
@@ -146,9 +146,6 @@ fn none(is_report: bool, kind: &Kind) -> String {
     if is_report {
         return "no-result at OBR-25: every order of the message has no result yet".to_owned();
     }
-    // The type is shown where it looks like one: nothing else may show.
-    let code = |text: &str| text.len() <= 3 && text.chars().all(|c| c.is_ascii_alphanumeric());
-    let kind = if code(&kind.message) && code(&kind.trigger) { kind.to_string() } else { "this type".to_owned() };
     format!("not-a-report at MSH-9: messages of {kind} carry no report")
 }
 

@@ -13,6 +13,7 @@ pub use engine::{Hl7Reader, SqlModel};
 pub use findings::finding_rows;
 pub use output::Format;
 
+use crate::hl7;
 use datafusion::common::DataFusionError;
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -48,11 +49,15 @@ pub enum Error {
 }
 
 /// A session with every function of foramen, HL7 tables, the information schema, and files as tables by their names
-/// (`SELECT … FROM 'reports.parquet'`).
+/// (`SELECT … FROM 'reports.parquet'`). `messages` says how HL7 is read.
 ///
 /// # Errors
 /// When the session cannot be set up.
-pub fn context(model: Arc<dyn ReportModel>, config: SessionConfig) -> Result<SessionContext, DataFusionError> {
+pub fn context(
+    model: Arc<dyn ReportModel>,
+    messages: hl7::Options,
+    config: SessionConfig,
+) -> Result<SessionContext, DataFusionError> {
     // No cache of listings: a table over a folder has the files that are there when it is queried.
     let caches = CacheManagerConfig::default().with_list_files_cache_limit(0);
     let runtime = RuntimeEnvBuilder::new().with_cache_manager(caches).build_arc()?;
@@ -60,7 +65,7 @@ pub fn context(model: Arc<dyn ReportModel>, config: SessionConfig) -> Result<Ses
     // A folder is read with the folders in it, as by `foramen label`.
     config.options_mut().execution.listing_table_ignore_subdirectory = false;
     let context = SessionContext::new_with_config_rt(config, runtime).enable_url_table();
-    let reader: Arc<dyn MessageReader> = Arc::new(Hl7Reader::default());
+    let reader: Arc<dyn MessageReader> = Arc::new(Hl7Reader::new(messages));
     let state = context.state_ref();
     foramen_udfs::register_all(&mut *state.write(), &model, &reader)?;
     foramen_udfs::register_hl7_tables(&mut state.write(), &reader)?;

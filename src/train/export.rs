@@ -47,6 +47,8 @@ pub struct About {
     pub encoder: String,
     /// How weights are stored.
     pub precision: Precision,
+    /// A remark for the model card, such as how the sets that it is scored on came to be.
+    pub note: Option<String>,
 }
 
 /// Writes the package of a training run to `folder`, scored on labelled files (name, reports) as its graph will answer.
@@ -114,7 +116,8 @@ pub fn export_untrained(
         // Uniform with a standard deviation of one.
         ((state >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 3.464
     });
-    let about = About { name: "untrained".into(), version: "0.0.0".into(), encoder: "none".into(), precision };
+    let about =
+        About { name: "untrained".into(), version: "0.0.0".into(), encoder: "none".into(), precision, note: None };
     let ones = schema.tasks().iter().map(|task| (task.name.clone(), 1.0)).collect();
     let (training, scores) = (toml::Table::new(), toml::Table::new());
     write(&network, &tokenizer, schema, &about, config.positions, ones, training, scores, folder)?;
@@ -157,7 +160,7 @@ fn write(
         ("model.onnx", to_onnx(network, schema, about.precision)),
         ("tokenizer.json", json.into_bytes()),
         ("labels.toml", schema.to_toml().into_bytes()),
-        ("README.md", card(&manifest, schema).into_bytes()),
+        ("README.md", card(&manifest, schema, about.note.as_deref()).into_bytes()),
     ];
     for (name, content) in parts {
         std::fs::write(folder.join(name), content).map_err(failed(name))?;
@@ -207,7 +210,7 @@ fn temperatures(
     Ok(schema.tasks().iter().zip(&rows).map(|(task, rows)| (task.name.clone(), best(rows))).collect())
 }
 
-fn card(manifest: &Manifest, schema: &LabelSchema) -> String {
+fn card(manifest: &Manifest, schema: &LabelSchema, note: Option<&str>) -> String {
     let mut out = String::new();
     let Manifest { name, version, encoder, layers, width, precision, max_tokens, .. } = manifest;
     let _ = writeln!(out, "# {name} {version}\n");
@@ -254,6 +257,9 @@ fn card(manifest: &Manifest, schema: &LabelSchema) -> String {
             out,
             "\nLevel F1: were the right motion segments found. Macro-F1: the mean over tasks of the mean F1 over grades that occur five times or more. Row accuracy: share of rows of which every grade is right."
         );
+    }
+    if let Some(note) = note {
+        let _ = writeln!(out, "\n{note}");
     }
     let _ = writeln!(out, "\n## Tasks\n");
     for task in schema.tasks() {

@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// What the card calls the pretrained encoder.
     #[arg(long, default_value = "all-MiniLM-L6-v2")]
     encoder_name: String,
+    /// A remark for the model card.
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
     /// Keep float32 weights (45 MB) instead of 8-bit ones (17 MB).
     #[arg(long)]
     float32: bool,
@@ -50,7 +53,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         files.push((name, read_jsonl(path)?));
     }
     let precision = if args.float32 { Precision::Float32 } else { Precision::Int8Weights };
-    let about = About { name: args.name, version: args.package_version, encoder: args.encoder_name, precision };
+    let about = About {
+        name: args.name,
+        version: args.package_version,
+        encoder: args.encoder_name,
+        precision,
+        note: args.note,
+    };
     let manifest = export(&trained, &schema, &about, &files, &args.output)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{}: {}@{}, {}", args.output.display(), manifest.name, manifest.version, manifest.precision)?;

@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Character set of text and messages, whatever they say of themselves: utf-8, windows-1252, 8859/2 …
     #[arg(long, value_name = "NAME", value_parser = charset)]
     charset: Option<&'static Encoding>,
+    /// A site's ways with HL7 messages, as TOML: report_id, zone, status, max_message_bytes (docs/hl7.md)
+    #[arg(long, value_name = "FILE.toml")]
+    hl7_options: Option<PathBuf>,
     /// The model package [default: models/spine here or above, or beside the program]
     #[arg(long, value_name = "DIR", env = "FORAMEN_MODEL")]
     model: Option<PathBuf>,
@@ -111,6 +114,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         id_column: args.id_column,
         text_column: args.text_column,
         charset: args.charset,
+        hl7: crate::hl7_options(args.hl7_options.as_deref())?,
     };
     let job = Job { inputs: args.inputs, output: args.output, rejects, reading };
     let folder = args.model.unwrap_or_else(default_folder);

@@ -5,8 +5,11 @@ mod label;
 mod model;
 mod sql;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use foramen::hl7;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -46,6 +49,13 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "foramen: {}", told(&error));
         ExitCode::FAILURE
     })
+}
+
+/// How HL7 messages are read: by a site's file, or by the defaults.
+fn hl7_options(path: Option<&Path>) -> anyhow::Result<hl7::Options> {
+    let Some(path) = path else { return Ok(hl7::Options::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} holds no options of HL7 messages", path.display()))
 }
 
 /// An error with its causes, each told once: some errors tell their cause themselves.

@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// How rows are written
     #[arg(long, value_enum, default_value_t)]
     format: Shape,
+    /// A site's ways with HL7 messages, as TOML: report_id, zone, status, charset, max_message_bytes (docs/hl7.md)
+    #[arg(long, value_name = "FILE.toml")]
+    hl7_options: Option<PathBuf>,
     /// The model package, opened by the first query that needs it [default: models/spine here or above, or beside the program]
     #[arg(long, value_name = "DIR", env = "FORAMEN_MODEL")]
     model: Option<PathBuf>,
@@ -61,7 +64,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         args.model.unwrap_or_else(default_folder),
         Options { device: args.device, ..Options::default() },
     );
-    let context = sql::context(Arc::new(model), Default::default())?;
+    let hl7 = crate::hl7_options(args.hl7_options.as_deref())?;
+    let context = sql::context(Arc::new(model), hl7, Default::default())?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let format = args.format.into();
     let mut scripts = Vec::new();
