@@ -22,7 +22,7 @@ const INPUTS: [&str; 3] = [
 
 /// Logits of every task and hidden states, as ONNX Runtime gives them for padded rows.
 fn answers(folder: &Path, ids: &[Vec<u32>]) -> HashMap<String, Vec<f32>> {
-    let environment = ort::init_from(&Runtime::load().unwrap().path).unwrap().build().unwrap();
+    let environment = Runtime::load().unwrap().environment;
     let mut session = Session::builder(&environment).unwrap().commit_from_file(folder.join("model.onnx")).unwrap();
     let longest = ids.iter().map(Vec::len).max().unwrap();
     let padded = |value: &dyn Fn(&u32) -> i64| -> Vec<i64> {

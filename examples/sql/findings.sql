@@ -42,9 +42,30 @@ FROM (
 
 SELECT report_id, report_status AS status, level, disc, canal_stenosis, thecal_sac, cord, nerve_root
 FROM findings ORDER BY report_id, status, level;
+--> +-----------+-------------+-------+------------+----------------+-------------+---------+------------+
+--> | report_id | status      | level | disc       | canal_stenosis | thecal_sac  | cord    | nerve_root |
+--> +-----------+-------------+-------+------------+----------------+-------------+---------+------------+
+--> | S26-1001  | final       | L3-L4 | normal     | none           | none        | none    | none       |
+--> | S26-1001  | final       | L4-L5 | bulge      | mild           | none        | none    | none       |
+--> | S26-1001  | final       | L5-S1 | protrusion | none           | none        | none    | contact    |
+--> | S26-1002  | final       | L4-L5 | normal     | none           | none        | none    | none       |
+--> | S26-1002  | final       | L5-S1 | extrusion  | severe         | compression | none    | none       |
+--> | S26-1003  | final       | C5-C6 | bulge      | none           | none        | none    | none       |
+--> | S26-1003  | final       | C6-C7 | normal     | none           | none        | none    | none       |
+--> | S26-1004  | corrected   | L4-L5 | bulge      | none           | none        | none    | none       |
+--> | S26-1004  | preliminary | L4-L5 | bulge      | none           | none        | none    | none       |
+--> | S26-1006  | final       | L5-S1 | protrusion | none           | contact     | none    | none       |
+--> | S26-1101  | final       | C3-C4 | bulge      | mild           | none        | contact | none       |
+--> | S26-1101  | final       | C4-C5 | normal     | none           | none        | none    | none       |
+--> +-----------+-------------+-------+------------+----------------+-------------+---------+------------+
 
 -- Severe or compressing, with the sentences that say so.
 SELECT report_id, level, evidence
 FROM findings
 WHERE canal_stenosis = 'severe' OR 'compression' IN (thecal_sac, cord, nerve_root)
 ORDER BY report_id, level;
+--> +-----------+-------+---------------------------------------------------------------------+
+--> | report_id | level | evidence                                                            |
+--> +-----------+-------+---------------------------------------------------------------------+
+--> | S26-1002  | L5-S1 | L5-S1: Extrusion compressing the thecal sac. Severe canal stenosis. |
+--> +-----------+-------+---------------------------------------------------------------------+

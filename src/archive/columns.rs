@@ -1,5 +1,6 @@
 //! Reports as rows of a table: CSV and Parquet.
 
+use super::bounded::Bounded;
 use super::item::{Item, Items, Rejection, Report};
 use super::source::Source;
 use super::text::unreadable;
@@ -51,7 +52,7 @@ pub(super) fn csv(source: String, mut input: impl BufRead + 'static, reading: &R
         Err((code, message)) => return reject(Rejection::new(&source, code, "parse", message)),
     };
     let builder = arrow::csv::ReaderBuilder::new(Arc::new(schema)).with_format(format).with_batch_size(CHUNK);
-    match builder.build_buffered(Cursor::new(header).chain(input)) {
+    match builder.build(Cursor::new(header).chain(Bounded::new(input))) {
         Ok(batches) => rows(source, columns, batches, bad),
         Err(error) => reject(bad(&source, &error, 0)),
     }

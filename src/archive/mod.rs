@@ -3,6 +3,7 @@
 //! Inputs are read as a stream, a few hundred reports at a time, whatever their size. What can't be read becomes a line of the
 //! file of rejects, and the rest goes on.
 
+mod bounded;
 mod columns;
 mod error;
 mod format;

@@ -50,7 +50,8 @@ pub struct Runtime {
     pub version: Option<String>,
     /// What the library says of its build.
     pub build: String,
-    pub(super) environment: Environment,
+    /// What sessions are made in; there is one in a process.
+    pub environment: Environment,
 }
 
 /// ONNX Runtime can be loaded once in a process: this is the one.

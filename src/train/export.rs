@@ -79,7 +79,13 @@ pub fn export(
         scores.insert(name.clone(), table.into());
     }
     let temperatures = temperatures(&network, tokenizer, schema, &trained.held_out, longest)?;
-    let training = toml::Table::try_from(&trained.config).map_err(|e| Error::Form(e.to_string()))?;
+    let mut training = toml::Table::try_from(&trained.config).map_err(|e| Error::Form(e.to_string()))?;
+    for (_, value) in training.iter_mut() {
+        if let toml::Value::Float(value) = value {
+            // As it was written, not as the nearest float32 looks in float64.
+            *value = (*value as f32).to_string().parse().unwrap_or(*value);
+        }
+    }
     write(&network, tokenizer, schema, about, longest, temperatures, training, scores, folder)
 }
 
@@ -202,6 +208,7 @@ fn temperatures(
         rows.iter().map(one).sum()
     };
     let best = |rows: &[(Vec<f32>, u8)]| {
+        // From 0.5 on: a task that the held-out rows never get wrong would otherwise be made certain of everything.
         let grid = (0..=60).map(|step| 0.5 * 1.035f32.powi(step));
         let losses = grid.map(|t| (t, loss(rows, t)));
         // Without held-out rows the logits stay as they are.

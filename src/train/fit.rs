@@ -148,6 +148,8 @@ pub struct Trained {
 struct Progress {
     epoch: usize,
     step: u64,
+    /// Steps of the whole run, by which the rate falls: those of the first epoch, times the epochs.
+    total: u64,
     best: f64,
     best_epoch: usize,
 }
@@ -300,7 +302,6 @@ pub fn fit(
     }
 
     let mirrors = schema.mirrors();
-    let mut total = 0;
     for epoch in progress.epoch..config.epochs {
         let made = examples::build(&synthetic(epoch), schema, &tokenizer, config.max_tokens)?;
         let mut all: Vec<&Example> = written.all.iter().chain(&made.all).collect();
@@ -310,9 +311,8 @@ pub fn fit(
         let weights = grade_weights(&all, schema, config.balance);
         all.shuffle(&mut ChaCha8Rng::seed_from_u64(mix(config.seed ^ mix(epoch as u64))));
         let steps = all.len().div_ceil(config.batch) as u64;
-        if total == 0 {
-            // Epochs differ by a few steps; the schedule takes the first one's for all.
-            total = steps * config.epochs as u64;
+        if progress.total == 0 {
+            progress.total = steps * config.epochs as u64;
         }
         let bar = ProgressBar::new(steps).with_style(bar_style());
         bar.set_prefix(format!("epoch {}/{}", epoch + 1, config.epochs));
@@ -337,8 +337,8 @@ pub fn fit(
             });
             let d: Vec<Option<Matrix>> = d.collect();
             network.backward(&pass, &d, &mut gradient);
-            let warmup = (total as f32 * config.warmup) as u64;
-            let factor = schedule(optimiser.steps, warmup.max(1), total);
+            let warmup = (progress.total as f32 * config.warmup) as u64;
+            let factor = schedule(optimiser.steps, warmup.max(1), progress.total);
             optimiser.step(&mut network, &mut gradient, factor * config.rate, factor * config.head_rate, 1.0);
             loss_sum += f64::from(loss);
             taken += 1;
