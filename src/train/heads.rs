@@ -82,7 +82,7 @@ impl Heads {
         for (sequence, span) in batch.spans().into_iter().enumerate() {
             let tokens = span.len();
             let share = &mut shares.data[span.start * columns..span.end * columns];
-            each_column(share, columns, |column| softmax(column));
+            each_column(share, columns, softmax);
             let share = MatRef::from_row_major_slice(share, tokens, columns);
             let states =
                 MatRef::from_row_major_slice(&hidden.data[span.start * width..span.end * width], tokens, width);

@@ -155,18 +155,17 @@ fn cut<'a>(
     let mut pieces: Vec<(usize, &String)> = vocab.iter().map(|(piece, id)| (*id, piece)).collect();
     pieces.sort_unstable();
     let ordinary = |piece: &str| !piece.starts_with('[') || piece.len() == 1;
-    let plain = |piece: &str| piece.chars().all(|c| c.is_ascii());
     let single = |piece: &str| piece.trim_start_matches("##").chars().count() <= 1;
     let mut ids: BTreeSet<usize> = pieces
         .iter()
-        .filter(|(id, piece)| ordinary(piece) && (used.contains(id) || plain(piece) && single(piece)))
+        .filter(|(id, piece)| ordinary(piece) && (used.contains(id) || piece.is_ascii() && single(piece)))
         .map(|(id, _)| *id)
         .collect();
     for (id, piece) in &pieces {
         if ids.len() + SPECIAL.len() + MARKERS.len() >= vocabulary {
             break;
         }
-        if ordinary(piece) && plain(piece) {
+        if ordinary(piece) && piece.is_ascii() {
             ids.insert(*id);
         }
     }

@@ -108,10 +108,10 @@ fn task_scores(task: &str, grades: &[String], confusion: Vec<Vec<usize>>, suppor
     let there: Vec<f64> = f1.iter().flatten().copied().collect();
     let total = (0..count).map(gold).sum::<usize>() as f64;
     let (mut observed, mut expected) = (0.0, 0.0);
-    for i in 0..count {
-        for j in 0..count {
+    for (i, row) in confusion.iter().enumerate() {
+        for (j, rows) in row.iter().enumerate() {
             let distance = i.abs_diff(j) as f64;
-            observed += distance * confusion[i][j] as f64;
+            observed += distance * *rows as f64;
             expected += distance * gold(i) as f64 * said(j) as f64 / total.max(1.0);
         }
     }
