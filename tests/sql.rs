@@ -149,7 +149,7 @@ async fn shown(context: &SessionContext, sql: &str) -> Result<Option<String>, Da
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_in_the_functions_documentation_are_true() {
-    let context = session(SessionConfig::new());
+    let context = session(SessionConfig::new().with_target_partitions(1));
     let state = context.state();
     let mut tried = 0;
     for function in state.scalar_functions().values() {
@@ -177,7 +177,7 @@ async fn the_tours_show_what_they_say() {
         if lacks_model(&file.display().to_string(), &text) {
             continue;
         }
-        let context = session(SessionConfig::new());
+        let context = session(SessionConfig::new().with_target_partitions(1));
         let mut written = String::new();
         let mut statement = String::new();
         for line in text.lines().filter(|line| !line.starts_with("-->")) {

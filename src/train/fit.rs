@@ -130,6 +130,24 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    fn check(&self) -> Result<(), Error> {
+        let least = [
+            ("epochs", self.epochs, 1),
+            ("batch", self.batch, 1),
+            ("patience", self.patience, 1),
+            ("checkpoint_steps", self.checkpoint_steps as usize, 1),
+            ("max_tokens", self.max_tokens, 8),
+        ];
+        match least.into_iter().find(|(_, value, least)| value < least) {
+            Some((name, value, least)) => {
+                Err(Error::Invalid(format!("{name} is {value}; it must be at least {least}")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// A trained network with what is needed to use it.
 pub struct Trained {
     /// The network of the best epoch.
@@ -151,6 +169,7 @@ struct Progress {
     /// Steps of the whole run, by which the rate falls: those of the first epoch, times the epochs.
     total: u64,
     best: f64,
+    /// Number of the best epoch, from 1.
     best_epoch: usize,
 }
 
@@ -237,22 +256,8 @@ pub fn fit(
     output: &Path,
     mut report: impl FnMut(&str),
 ) -> Result<Trained, Error> {
-    let file = |name: &str| output.join(name);
-    let failed = |name: &str| {
-        let path = output.join(name);
-        move |source| Error::File { path, source }
-    };
-    std::fs::create_dir_all(output).map_err(failed(""))?;
-    let resumed = file(CONFIG).exists();
-    if resumed {
-        if read_config(output)? != *config {
-            return Err(Error::OtherRun(output.into()));
-        }
-    } else {
-        let text = toml::to_string_pretty(config).map_err(|e| Error::Invalid(e.to_string()))?;
-        std::fs::write(file(CONFIG), text).map_err(failed(CONFIG))?;
-    }
-
+    config.check()?;
+    settle(config, output)?;
     // The built-in phrases speak of the tasks of the schema that foramen ships; another schema learns from annotated reports alone.
     let grammar = if config.synthetic > 0 { Some(Grammar::built_in(schema)?) } else { None };
     let synthetic = |epoch: usize| -> Vec<Report> {
@@ -261,28 +266,8 @@ pub fn fit(
         corpus::generate(grammar, schema, &options).collect()
     };
     let (learnt, held_out) = read_data(config)?;
-    let first = synthetic(0);
-    let texts: Vec<String> = learnt
-        .iter()
-        .chain(&first)
-        .flat_map(|r| report::segments(&r.text))
-        .flat_map(|s| [examples::mirror(&s.input), s.input])
-        .collect();
-    let (encoder, tokenizer) = pretrained::load(
-        &config.encoder,
-        config.layers,
-        config.max_tokens,
-        config.vocabulary,
-        texts.iter().map(String::as_str),
-    )?;
-    drop(texts);
-    tokenizer
-        .save(file(TOKENIZER), false)
-        .map_err(|e| Error::Invalid(format!("{}: {e}", file(TOKENIZER).display())))?;
-    let shape = toml::to_string(&encoder.config).map_err(|e| Error::Invalid(e.to_string()))?;
-    std::fs::write(file(SHAPE), shape).map_err(failed(SHAPE))?;
-
-    let written = examples::build(&learnt, schema, &tokenizer, config.max_tokens)?;
+    let mut run = Run::new(config, schema, output, learnt.iter().chain(&synthetic(0)))?;
+    let written = examples::build(&learnt, schema, &run.tokenizer, config.max_tokens)?;
     report(&format!(
         "{} annotated reports to learn from ({} held out): {} distinct examples, {} rows that the grammar misses, {} that it invents",
         learnt.len(),
@@ -292,111 +277,194 @@ pub fn fit(
         written.invented.len(),
     ));
     let gold = gold(schema, &held_out)?;
-    let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-    let mut network = Network { heads: Heads::initial(encoder.config.width, schema, || normal(&mut rng)), encoder };
-    let mut optimiser = AdamW::new(&network, config.weight_decay);
-    let mut progress = Progress::default();
-    if resumed && file(LAST).exists() {
-        progress = read_state(&file(LAST), &mut network, &mut optimiser)?;
-        report(&format!("resumed in epoch {} at step {}", progress.epoch + 1, progress.step));
+    if output.join(LAST).exists() {
+        run.progress = read_state(&output.join(LAST), &mut run.network, &mut run.optimiser)?;
+        report(&format!("resumed in epoch {} at step {}", run.progress.epoch + 1, run.progress.step));
     }
-
-    let mirrors = schema.mirrors();
-    for epoch in progress.epoch..config.epochs {
-        let made = examples::build(&synthetic(epoch), schema, &tokenizer, config.max_tokens)?;
-        let mut all: Vec<&Example> = written.all.iter().chain(&made.all).collect();
-        if all.is_empty() {
-            return Err(Error::Invalid("there is nothing to learn from: give --data or --synthetic".into()));
-        }
-        let weights = grade_weights(&all, schema, config.balance);
-        all.shuffle(&mut ChaCha8Rng::seed_from_u64(mix(config.seed ^ mix(epoch as u64))));
-        let steps = all.len().div_ceil(config.batch) as u64;
-        if progress.total == 0 {
-            progress.total = steps * config.epochs as u64;
-        }
-        let bar = ProgressBar::new(steps).with_style(bar_style());
-        bar.set_prefix(format!("epoch {}/{}", epoch + 1, config.epochs));
-        let (started, mut tokens, mut loss_sum, mut taken) = (Instant::now(), 0, 0.0, 0);
-        let mut gradient = network.zeros_like();
-        for (index, chunk) in all.chunks(config.batch).enumerate() {
-            // A resumed epoch passes over the steps that its checkpoint has taken.
-            if (index as u64) < progress.step {
-                continue;
-            }
-            let seed = mix(config.seed ^ mix(optimiser.steps));
-            let (batch, mirrored) = batch_of(chunk, seed);
-            tokens += batch.ids.len();
-            let pass = network.forward(batch, config.dropout, seed);
-            let mut loss = 0.0;
-            let d = pass.logits().iter().enumerate().map(|(task, logits)| {
-                let grade = |(e, mirrored): (&&Example, &bool)| e.grades[if *mirrored { mirrors[task] } else { task }];
-                let targets: Vec<u8> = chunk.iter().zip(&mirrored).map(grade).collect();
-                let (one, d) = cross_entropy(logits, &targets, &weights[task], config.smoothing);
-                loss += one;
-                Some(d)
-            });
-            let d: Vec<Option<Matrix>> = d.collect();
-            network.backward(&pass, &d, &mut gradient);
-            let warmup = (progress.total as f32 * config.warmup) as u64;
-            let factor = schedule(optimiser.steps, warmup.max(1), progress.total);
-            optimiser.step(&mut network, &mut gradient, factor * config.rate, factor * config.head_rate, 1.0);
-            loss_sum += f64::from(loss);
-            taken += 1;
-            progress.step = index as u64 + 1;
-            bar.set_position(progress.step);
-            bar.set_message(format!(
-                "loss {:.3}, {:.0} tokens/s",
-                loss_sum / taken as f64,
-                tokens as f64 / started.elapsed().as_secs_f64()
-            ));
-            if bar.is_hidden() && progress.step % 100 == 0 {
-                // Without a terminal the log shows the way instead.
-                let speed = tokens as f64 / started.elapsed().as_secs_f64();
-                report(&format!(
-                    "epoch {} step {}/{steps}: loss {:.4}, {speed:.0} tokens/s",
-                    epoch + 1,
-                    progress.step,
-                    loss_sum / taken as f64
-                ));
-            }
-            if progress.step % config.checkpoint_steps == 0 {
-                write_state(&file(LAST), &network, &optimiser, &progress)?;
-            }
-        }
-        bar.finish_and_clear();
-        let seconds = started.elapsed().as_secs_f64();
-        let scores = if held_out.is_empty() {
-            None
-        } else {
-            Some(Scores::new(schema, &gold, &answer(&network, &tokenizer, &held_out, config.max_tokens)))
-        };
-        let macro_f1 = scores.as_ref().map_or(f64::from(epoch as u32 + 1), |s| s.macro_f1);
-        let line = format!(
-            "epoch {}: loss {:.4}, {} steps, {:.0} tokens/s, held-out macro-F1 {}",
-            epoch + 1,
-            loss_sum / taken.max(1) as f64,
-            taken,
-            tokens as f64 / seconds,
-            scores.as_ref().map_or("–".into(), |s| format!("{:.4}, row accuracy {:.4}", s.macro_f1, s.row_accuracy)),
-        );
-        report(&line);
-        let metrics = serde_json::json!({ "epoch": epoch + 1, "steps": optimiser.steps, "loss": loss_sum / taken.max(1) as f64,
-            "tokens": tokens, "seconds": seconds, "held_out": scores });
-        let mut log =
-            std::fs::OpenOptions::new().create(true).append(true).open(file(METRICS)).map_err(failed(METRICS))?;
-        writeln!(log, "{metrics}").map_err(failed(METRICS))?;
-        if macro_f1 > progress.best {
-            (progress.best, progress.best_epoch) = (macro_f1, epoch);
-            checkpoint::write(&file(BEST), &network.parameters(), HashMap::new())?;
-        }
-        (progress.epoch, progress.step) = (epoch + 1, 0);
-        write_state(&file(LAST), &network, &optimiser, &progress)?;
-        if epoch - progress.best_epoch >= config.patience {
+    while run.progress.epoch < config.epochs {
+        if run.progress.epoch - run.progress.best_epoch >= config.patience {
             report(&format!("no better epoch in {}: stopped", config.patience));
             break;
         }
+        let made = examples::build(&synthetic(run.progress.epoch), schema, &run.tokenizer, config.max_tokens)?;
+        let pace = run.epoch(written.all.iter().chain(&made.all).collect(), &mut report)?;
+        let scores = (!held_out.is_empty())
+            .then(|| Scores::new(schema, &gold, &answer(&run.network, &run.tokenizer, &held_out, config.max_tokens)));
+        report(&format!(
+            "epoch {}: loss {:.4}, {} steps, {:.0} tokens/s, held-out macro-F1 {}",
+            run.progress.epoch + 1,
+            pace.loss(),
+            pace.steps,
+            pace.speed(),
+            scores.as_ref().map_or("–".into(), |s| format!("{:.4}, row accuracy {:.4}", s.macro_f1, s.row_accuracy)),
+        ));
+        run.end_epoch(&pace, scores)?;
     }
     read_run(output, schema)
+}
+
+/// Makes the run's folder and saves the configuration, or sees that the run there is of the same.
+fn settle(config: &Config, output: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(output).map_err(failed(output, ""))?;
+    if !output.join(CONFIG).exists() {
+        let text = toml::to_string_pretty(config).map_err(|e| Error::Invalid(e.to_string()))?;
+        return std::fs::write(output.join(CONFIG), text).map_err(failed(output, CONFIG));
+    }
+    if read_config(output)? == *config { Ok(()) } else { Err(Error::OtherRun(output.into())) }
+}
+
+fn failed(output: &Path, name: &str) -> impl FnOnce(std::io::Error) -> Error + use<> {
+    let path = output.join(name);
+    move |source| Error::File { path, source }
+}
+
+/// A run under way.
+struct Run<'a> {
+    config: &'a Config,
+    schema: &'a LabelSchema,
+    output: &'a Path,
+    mirrors: Vec<usize>,
+    network: Network,
+    tokenizer: Tokenizer,
+    optimiser: AdamW,
+    progress: Progress,
+}
+
+/// How an epoch went.
+struct Pace {
+    started: Instant,
+    steps: u64,
+    tokens: usize,
+    loss_sum: f64,
+}
+
+impl Pace {
+    fn loss(&self) -> f64 {
+        self.loss_sum / self.steps.max(1) as f64
+    }
+
+    /// Tokens a second.
+    fn speed(&self) -> f64 {
+        self.tokens as f64 / self.started.elapsed().as_secs_f64()
+    }
+}
+
+impl<'a> Run<'a> {
+    /// A run before its first step, from the pretrained encoder, with a vocabulary for the texts of `reports`.
+    fn new<'r>(
+        config: &'a Config,
+        schema: &'a LabelSchema,
+        output: &'a Path,
+        reports: impl Iterator<Item = &'r Report>,
+    ) -> Result<Self, Error> {
+        let texts: Vec<String> = reports
+            .flat_map(|r| report::segments(&r.text))
+            .flat_map(|s| [examples::mirror(&s.input), s.input])
+            .collect();
+        let texts = texts.iter().map(String::as_str);
+        let (encoder, tokenizer) =
+            pretrained::load(&config.encoder, config.layers, config.max_tokens, config.vocabulary, texts)?;
+        let path = output.join(TOKENIZER);
+        tokenizer.save(&path, false).map_err(|e| Error::Invalid(format!("{}: {e}", path.display())))?;
+        let shape = toml::to_string(&encoder.config).map_err(|e| Error::Invalid(e.to_string()))?;
+        std::fs::write(output.join(SHAPE), shape).map_err(failed(output, SHAPE))?;
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        let network = Network { heads: Heads::initial(encoder.config.width, schema, || normal(&mut rng)), encoder };
+        let optimiser = AdamW::new(&network, config.weight_decay);
+        let (mirrors, progress) = (schema.mirrors(), Progress::default());
+        Ok(Self { config, schema, output, mirrors, network, tokenizer, optimiser, progress })
+    }
+
+    /// Takes the steps of the present epoch that are not yet taken.
+    fn epoch(&mut self, mut all: Vec<&Example>, report: &mut impl FnMut(&str)) -> Result<Pace, Error> {
+        if all.is_empty() {
+            return Err(Error::Invalid("there is nothing to learn from: give --data or --synthetic".into()));
+        }
+        let config = self.config;
+        let weights = grade_weights(&all, self.schema, config.balance);
+        all.shuffle(&mut ChaCha8Rng::seed_from_u64(mix(config.seed ^ mix(self.progress.epoch as u64))));
+        let steps = all.len().div_ceil(config.batch) as u64;
+        if self.progress.total == 0 {
+            self.progress.total = steps * config.epochs as u64;
+        }
+        let name = self.progress.epoch + 1;
+        let bar = ProgressBar::new(steps).with_style(bar_style());
+        bar.set_prefix(format!("epoch {name}/{}", config.epochs));
+        let mut gradient = self.network.zeros_like();
+        let mut pace = Pace { started: Instant::now(), steps: 0, tokens: 0, loss_sum: 0.0 };
+        // A resumed epoch passes over the steps that its checkpoint has taken.
+        for chunk in all.chunks(config.batch).skip(self.progress.step as usize) {
+            let (loss, tokens) = self.step(chunk, &weights, &mut gradient);
+            pace.loss_sum += f64::from(loss);
+            pace.tokens += tokens;
+            pace.steps += 1;
+            self.progress.step += 1;
+            let step = self.progress.step;
+            bar.set_position(step);
+            bar.set_message(format!("loss {:.3}, {:.0} tokens/s", pace.loss(), pace.speed()));
+            if bar.is_hidden() && step.is_multiple_of(100) {
+                // Without a terminal the log shows the way instead.
+                let (loss, speed) = (pace.loss(), pace.speed());
+                report(&format!("epoch {name} step {step}/{steps}: loss {loss:.4}, {speed:.0} tokens/s"));
+            }
+            if step.is_multiple_of(config.checkpoint_steps) {
+                self.write_state()?;
+            }
+        }
+        bar.finish_and_clear();
+        Ok(pace)
+    }
+
+    /// One step on a batch of examples; answers the loss summed over the tasks, and the tokens that were read.
+    fn step(&mut self, chunk: &[&Example], weights: &[Vec<f32>], gradient: &mut Network) -> (f32, usize) {
+        let config = self.config;
+        let seed = mix(config.seed ^ mix(self.optimiser.steps));
+        let (batch, mirrored) = batch_of(chunk, seed);
+        let tokens = batch.ids.len();
+        let pass = self.network.forward(batch, config.dropout, seed);
+        let mut loss = 0.0;
+        let d = pass.logits().iter().enumerate().map(|(task, logits)| {
+            let grade = |(e, mirrored): (&&Example, &bool)| e.grades[if *mirrored { self.mirrors[task] } else { task }];
+            let targets: Vec<u8> = chunk.iter().zip(&mirrored).map(grade).collect();
+            let (one, d) = cross_entropy(logits, &targets, &weights[task], config.smoothing);
+            loss += one;
+            Some(d)
+        });
+        let d: Vec<Option<Matrix>> = d.collect();
+        self.network.backward(&pass, &d, gradient);
+        let warmup = (self.progress.total as f32 * config.warmup) as u64;
+        let factor = schedule(self.optimiser.steps, warmup.max(1), self.progress.total);
+        let (rate, head_rate) = (factor * config.rate, factor * config.head_rate);
+        self.optimiser.step(&mut self.network, gradient, rate, head_rate, 1.0);
+        (loss, tokens)
+    }
+
+    /// Writes the epoch's metrics, its network where it is the best so far, and the state that the next one starts from.
+    fn end_epoch(&mut self, pace: &Pace, scores: Option<Scores>) -> Result<(), Error> {
+        self.progress.epoch += 1;
+        self.progress.step = 0;
+        // Without held-out reports the last epoch counts as the best.
+        let macro_f1 = scores.as_ref().map_or(self.progress.epoch as f64, |s| s.macro_f1);
+        let metrics = serde_json::json!({ "epoch": self.progress.epoch, "steps": self.optimiser.steps, "loss": pace.loss(),
+            "tokens": pace.tokens, "seconds": pace.started.elapsed().as_secs_f64(), "held_out": scores });
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.output.join(METRICS));
+        writeln!(log.map_err(failed(self.output, METRICS))?, "{metrics}").map_err(failed(self.output, METRICS))?;
+        if macro_f1 > self.progress.best {
+            (self.progress.best, self.progress.best_epoch) = (macro_f1, self.progress.epoch);
+            checkpoint::write(&self.output.join(BEST), &self.network.parameters(), HashMap::new())?;
+        }
+        self.write_state()
+    }
+
+    fn write_state(&self) -> Result<(), Error> {
+        let mut all = self.network.parameters();
+        for (prefix, moments) in [("mean.", &self.optimiser.mean), ("square.", &self.optimiser.square)] {
+            all.extend(moments.parameters().into_iter().map(|(name, m)| (format!("{prefix}{name}"), m)));
+        }
+        let json = serde_json::to_string(&self.progress).map_err(|e| Error::Invalid(e.to_string()))?;
+        let metadata = [("progress".into(), json), ("steps".into(), self.optimiser.steps.to_string())];
+        Ok(checkpoint::write(&self.output.join(LAST), &all, metadata.into())?)
+    }
 }
 
 /// Reads the best network of a run's folder.
@@ -443,16 +511,6 @@ fn normal(rng: &mut ChaCha8Rng) -> f32 {
 fn named_mut<'a>(network: &'a mut Network, prefix: &str) -> Vec<(String, &'a mut Matrix)> {
     let names: Vec<String> = network.parameters().into_iter().map(|(name, _)| format!("{prefix}{name}")).collect();
     names.into_iter().zip(network.parameters_mut()).collect()
-}
-
-fn write_state(path: &Path, network: &Network, optimiser: &AdamW, progress: &Progress) -> Result<(), Error> {
-    let mut all = network.parameters();
-    for (prefix, moments) in [("mean.", &optimiser.mean), ("square.", &optimiser.square)] {
-        all.extend(moments.parameters().into_iter().map(|(name, m)| (format!("{prefix}{name}"), m)));
-    }
-    let json = serde_json::to_string(progress).map_err(|e| Error::Invalid(e.to_string()))?;
-    let metadata = [("progress".into(), json), ("steps".into(), optimiser.steps.to_string())];
-    Ok(checkpoint::write(path, &all, metadata.into())?)
 }
 
 fn read_state(path: &Path, network: &mut Network, optimiser: &mut AdamW) -> Result<Progress, Error> {
