@@ -152,18 +152,21 @@ async fn the_examples_in_the_functions_documentation_are_true() {
     let context = session(SessionConfig::new().with_target_partitions(1));
     let state = context.state();
     let mut tried = 0;
-    for function in state.scalar_functions().values() {
-        let Some(about) = function.documentation().filter(|about| about.doc_section == foramen_udfs::SECTION) else {
+    let scalar = state.scalar_functions().values().filter_map(|function| function.documentation());
+    let aggregate = state.aggregate_functions().values().filter_map(|function| function.documentation());
+    for about in scalar.chain(aggregate) {
+        if ![foramen_udfs::SECTION, foramen_udfs::ALIGNMENT].contains(&about.doc_section) {
             continue;
-        };
+        }
+        let name = &about.syntax_example;
         let example = about.sql_example.clone().unwrap();
         let example = example.trim_start_matches("```sql\n> ").trim_end_matches("\n```");
-        if lacks_model(function.name(), example) {
+        if lacks_model(name, example) {
             continue;
         }
         let (query, answer) = example.split_once(";\n").unwrap();
         let answered = shown(&context, query).await.unwrap_or_else(|error| panic!("{query}: {error}"));
-        assert_eq!(answered.as_deref(), Some(answer), "{}", function.name());
+        assert_eq!(answered.as_deref(), Some(answer), "{name}");
         tried += 1;
     }
     assert!(tried >= 5, "{tried}");

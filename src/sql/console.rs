@@ -100,9 +100,11 @@ impl<'a> Console<'a> {
 
     fn functions(&self, out: &mut dyn Write) -> Result<(), Error> {
         let state = self.context.state();
-        let documented = state.scalar_functions().values().filter_map(|function| function.documentation());
+        let scalar = state.scalar_functions().values().filter_map(|function| function.documentation());
+        let aggregate = state.aggregate_functions().values().filter_map(|function| function.documentation());
+        let ours = [foramen_udfs::SECTION, foramen_udfs::ALIGNMENT];
         let mut own: Vec<&Documentation> =
-            documented.filter(|about| about.doc_section == foramen_udfs::SECTION).collect();
+            scalar.chain(aggregate).filter(|about| ours.contains(&about.doc_section)).collect();
         own.sort_by(|a, b| a.syntax_example.cmp(&b.syntax_example));
         for about in own {
             let gist = about.description.split(['.', ':']).next().unwrap_or_default();

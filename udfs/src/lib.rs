@@ -1,12 +1,13 @@
 //! foramen's SQL functions for DataFusion.
 //!
-//! Scalar functions over radiology reports and HL7 v2 messages, and HL7 files as tables. What a model and an HL7 reader are
-//! is said by the two traits of [`engine`]; everything else is Arrow in, Arrow out.
+//! Scalar functions over radiology reports and HL7 v2 messages, aggregates over embeddings and gradients, and HL7 files as tables.
+//! What a model and an HL7 reader are is said by the two traits of [`engine`]; everything else is Arrow in, Arrow out.
 //!
 //! [`register_all`] puts the functions into a registry, [`register_hl7_tables`] the tables into a session.
 
 pub mod engine;
 
+mod alignment;
 mod embed_segments;
 mod exec;
 mod extract_findings;
@@ -25,6 +26,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use alignment::{
+    ALIGNMENT, gradient_conflict_rate_udaf, gradient_cosine_udaf, linear_cka_debiased_udaf, linear_cka_udaf,
+};
 pub use embed_segments::embed_segments_udf;
 pub use exec::SECTION;
 pub use extract_findings::extract_findings_udf;
@@ -34,5 +38,5 @@ pub use hl7_field::hl7_field_udf;
 pub use hl7_report::hl7_report_udf;
 pub use hl7_reports::hl7_reports_udf;
 pub use hl7_table::{hl7_table_schema, register_hl7_tables};
-pub use register::{all_scalar, register_all};
+pub use register::{all_aggregate, all_scalar, register_all};
 pub use report_segments::report_segments_udf;

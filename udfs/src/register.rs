@@ -2,12 +2,13 @@
 
 use crate::engine::{MessageReader, ReportModel};
 use crate::{
-    embed_segments_udf, extract_findings_udf, foramen_model_udf, hl7_error_udf, hl7_field_udf, hl7_report_udf,
-    hl7_reports_udf, report_segments_udf,
+    embed_segments_udf, extract_findings_udf, foramen_model_udf, gradient_conflict_rate_udaf, gradient_cosine_udaf,
+    hl7_error_udf, hl7_field_udf, hl7_report_udf, hl7_reports_udf, linear_cka_debiased_udaf, linear_cka_udaf,
+    report_segments_udf,
 };
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use std::sync::Arc;
 
 /// Every scalar function of this crate.
@@ -24,6 +25,11 @@ pub fn all_scalar(model: &Arc<dyn ReportModel>, reader: &Arc<dyn MessageReader>)
     ]
 }
 
+/// Every aggregate of this crate.
+pub fn all_aggregate() -> Vec<AggregateUDF> {
+    vec![linear_cka_udaf(), linear_cka_debiased_udaf(), gradient_cosine_udaf(), gradient_conflict_rate_udaf()]
+}
+
 /// Registers every function of this crate.
 ///
 /// # Errors
@@ -35,6 +41,9 @@ pub fn register_all(
 ) -> Result<()> {
     for function in all_scalar(model, reader) {
         registry.register_udf(Arc::new(function))?;
+    }
+    for aggregate in all_aggregate() {
+        registry.register_udaf(Arc::new(aggregate))?;
     }
     Ok(())
 }
@@ -58,8 +67,11 @@ mod tests {
         taken.extend(state.scalar_functions().keys().cloned());
         taken.extend(state.aggregate_functions().keys().cloned());
         taken.extend(state.window_functions().keys().cloned());
-        for function in functions() {
-            for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
+        let (scalar, aggregate) = (functions(), all_aggregate());
+        let scalar = scalar.iter().map(|function| (function.name(), function.aliases()));
+        let aggregate = aggregate.iter().map(|function| (function.name(), function.aliases()));
+        for (name, aliases) in scalar.chain(aggregate) {
+            for name in std::iter::once(name).chain(aliases.iter().map(String::as_str)) {
                 assert!(taken.insert(name.to_owned()), "{name} is there twice");
             }
         }
@@ -68,9 +80,11 @@ mod tests {
     #[test]
     fn every_function_has_an_example_and_an_slt_file() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/slt");
-        for function in functions() {
-            let name = function.name();
-            let documentation = function.documentation().expect(name);
+        let (scalar, aggregate) = (functions(), all_aggregate());
+        let scalar = scalar.iter().map(|function| (function.name(), function.documentation()));
+        let aggregate = aggregate.iter().map(|function| (function.name(), function.documentation()));
+        for (name, documentation) in scalar.chain(aggregate) {
+            let documentation = documentation.expect(name);
             assert!(documentation.syntax_example.starts_with(name), "{name}");
             let example = documentation.sql_example.as_ref().expect(name);
             assert!(example.contains(&format!("{name}(")) && example.contains("\n+-"), "{name}: query and answer");

@@ -1,5 +1,6 @@
 //! The functions and tables in real sessions.
 
+mod alignment;
 mod findings;
 mod functions;
 mod table;

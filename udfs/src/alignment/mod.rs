@@ -1,0 +1,23 @@
+//! Aggregates over pairs of vectors: how alike two representations of the same rows are, and whether gradients agree.
+//!
+//! One pass, in memory that does not grow with the rows, mergeable in any order of partitions: [`moments`] are the sums,
+//! [`similarity`] the formulas over them, [`aggregate`] the one accumulator of all functions.
+
+mod aggregate;
+mod cosines;
+mod gradient_conflict_rate;
+mod gradient_cosine;
+mod linear_cka;
+mod linear_cka_debiased;
+mod moments;
+mod similarity;
+mod vectors;
+
+#[cfg(test)]
+mod tests;
+
+pub use aggregate::ALIGNMENT;
+pub use gradient_conflict_rate::gradient_conflict_rate_udaf;
+pub use gradient_cosine::gradient_cosine_udaf;
+pub use linear_cka::linear_cka_udaf;
+pub use linear_cka_debiased::linear_cka_debiased_udaf;
