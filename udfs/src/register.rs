@@ -4,7 +4,7 @@ use crate::engine::{MessageReader, ReportModel};
 use crate::{
     embed_segments_udf, extract_findings_udf, foramen_model_udf, gradient_conflict_rate_udaf, gradient_cosine_udaf,
     hl7_error_udf, hl7_field_udf, hl7_report_udf, hl7_reports_udf, linear_cka_debiased_udaf, linear_cka_udaf,
-    report_segments_udf,
+    procrustes_similarity_udaf, pwcca_udaf, report_segments_udf, svcca_udaf,
 };
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
@@ -27,7 +27,15 @@ pub fn all_scalar(model: &Arc<dyn ReportModel>, reader: &Arc<dyn MessageReader>)
 
 /// Every aggregate of this crate.
 pub fn all_aggregate() -> Vec<AggregateUDF> {
-    vec![linear_cka_udaf(), linear_cka_debiased_udaf(), gradient_cosine_udaf(), gradient_conflict_rate_udaf()]
+    vec![
+        linear_cka_udaf(),
+        linear_cka_debiased_udaf(),
+        svcca_udaf(),
+        pwcca_udaf(),
+        procrustes_similarity_udaf(),
+        gradient_cosine_udaf(),
+        gradient_conflict_rate_udaf(),
+    ]
 }
 
 /// Registers every function of this crate.

@@ -14,6 +14,8 @@ use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, DocSection, Documentation, Signature, Volatility,
 };
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Literal;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -35,7 +37,11 @@ const WIDEST: usize = 8192;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Measure {
     /// Of two representations, which may be of different widths.
-    Moments(fn(&Moments) -> Similarity),
+    Moments {
+        answer: fn(&Moments, f64) -> Similarity,
+        /// What the optional third argument, a share, is where it is not given; `None` where there is none.
+        share: Option<f64>,
+    },
     /// Of two gradients, which are of one width in a row.
     Cosines(fn(&Cosines) -> Option<f64>),
 }
@@ -89,10 +95,16 @@ impl AggregateUDFImpl for Registered {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         let name = self.aggregate.name;
-        if given.len() != 2 {
-            return plan_err!("{name} takes 2 arguments, {} given", given.len());
+        let shared = matches!(self.aggregate.measure, Measure::Moments { share: Some(_), .. });
+        match given.len() {
+            2 => {}
+            3 if shared => {}
+            count if shared => return plan_err!("{name} takes 2 to 3 arguments, {count} given"),
+            count => return plan_err!("{name} takes 2 arguments, {count} given"),
         }
         let coerce = |(position, given): (usize, &DataType)| match accept(given) {
+            _ if position == 2 && given.is_numeric() => Ok(DataType::Float64),
+            _ if position == 2 => plan_err!("{name}: argument 3 is {given}, expected a number"),
             Some(accepted) => Ok(accepted),
             None => plan_err!("{name}: argument {} is {given}, expected a list of Float32 or Float64", position + 1),
         };
@@ -113,8 +125,10 @@ impl AggregateUDFImpl for Registered {
             return plan_err!("{name} takes no DISTINCT");
         }
         Ok(match self.aggregate.measure {
-            Measure::Moments(answer) => {
-                Box::new(OfMoments { name, answer, sums: None, x: Vec::new(), y: Vec::new(), rows: 0 })
+            Measure::Moments { answer, share } => {
+                let given = args.exprs.get(2).map(|given| share_of(name, given)).transpose()?;
+                let share = given.or(share).unwrap_or(1.0);
+                Box::new(OfMoments { name, answer, share, sums: None, x: Vec::new(), y: Vec::new(), rows: 0 })
             }
             Measure::Cosines(answer) => {
                 Box::new(OfCosines { name, answer, sums: Cosines::default(), g: Vec::new(), h: Vec::new() })
@@ -135,7 +149,8 @@ impl AggregateUDFImpl for Registered {
 #[derive(Debug)]
 struct OfMoments {
     name: &'static str,
-    answer: fn(&Moments) -> Similarity,
+    answer: fn(&Moments, f64) -> Similarity,
+    share: f64,
     /// `None` until there is a row, which says the widths.
     sums: Option<Moments>,
     /// Rows that are not in the sums yet, one after the other.
@@ -211,7 +226,7 @@ impl Accumulator for OfMoments {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         self.flush();
-        let similarity = self.sums.as_ref().map_or(Ok(None), self.answer);
+        let similarity = self.sums.as_ref().map_or(Ok(None), |sums| (self.answer)(sums, self.share));
         Ok(ScalarValue::Float64(similarity.map_err(|error| exec_datafusion_err!("{}: {error}", self.name))?))
     }
 
@@ -269,8 +284,17 @@ impl Accumulator for OfCosines {
     }
 }
 
+/// The constant that a share is given by: above 0 and up to 1.
+fn share_of(name: &str, given: &Arc<dyn PhysicalExpr>) -> Result<f64> {
+    match given.downcast_ref::<Literal>().map(Literal::value) {
+        Some(ScalarValue::Float64(Some(share))) if *share > 0.0 && *share <= 1.0 => Ok(*share),
+        Some(other) => plan_err!("{name}: argument 3 is {other}, expected a share above 0 and up to 1"),
+        None => plan_err!("{name}: argument 3 is not a constant"),
+    }
+}
+
 fn pair(values: &[ArrayRef]) -> Result<(Vectors, Vectors)> {
-    let [x, y] = values else { return Err(internal_datafusion_err!("{} columns for two arguments", values.len())) };
+    let [x, y, ..] = values else { return Err(internal_datafusion_err!("{} columns for two arguments", values.len())) };
     Ok((Vectors::new(x)?, Vectors::new(y)?))
 }
 

@@ -21,8 +21,13 @@ fn documentation() -> Documentation {
     .with_sql_example(
         "```sql
 > SELECT gradient_conflict_rate(g, h) AS conflicts
-  FROM (VALUES ([1.0, 0.0], [2.0, 0.0]), ([3.0, 4.0], [4.0, 3.0]), ([1.0, 1.0], [-1.0, 1.0]), ([1.0, 2.0], [-1.0, -1.0])) AS t(g, h);
-+--------+
+  FROM (VALUES ([1.0, 0.0], [2.0, 0.0]), ([3.0, 4.0], [4.0, 3.0]),
+               ([1.0, 1.0], [-1.0, 1.0]), ([1.0, 2.0], [-1.0, -1.0])) AS t(g, h);
++-----------+
+| conflicts |
++-----------+
+| 0.25      |
++-----------+
 ```",
     )
     .with_argument("g", "A list of Float32 or Float64. Rows where it is NULL or holds a NULL are passed over.")

@@ -20,8 +20,12 @@ fn documentation() -> Documentation {
     )
     .with_sql_example(
         "```sql
-> SELECT gradient_cosine(g, h) AS cosine
+> SELECT round(gradient_cosine(g, h), 4) AS cosine
   FROM (VALUES ([1.0, 0.0], [2.0, 0.0]), ([3.0, 4.0], [4.0, 3.0]), ([1.0, 1.0], [-1.0, 1.0])) AS t(g, h);
++--------+
+| cosine |
++--------+
+| 0.6533 |
 +--------+
 ```",
     )

@@ -10,7 +10,7 @@ const NAME: &str = "linear_cka_debiased";
 pub fn linear_cka_debiased_udaf() -> AggregateUDF {
     Aggregate {
         name: NAME,
-        measure: Measure::Moments(|moments| Ok(linear_cka_debiased(moments))),
+        measure: Measure::Moments { answer: |moments, _| Ok(linear_cka_debiased(moments)), share: None },
         documentation: documentation(),
     }
     .into_udaf()
@@ -20,14 +20,19 @@ fn documentation() -> Documentation {
     Documentation::builder(
         ALIGNMENT,
         "How alike two representations of the same rows are, however few: linear centred kernel alignment with the unbiased \
-         estimator of HSIC (Song et al. 2012), near 0 for unrelated data whatever the number of rows, and so sometimes a little below it. NULL for fewer \
-         than four rows, or where a side does not vary.",
+         estimator of HSIC (Song et al. 2012), near 0 for unrelated data whatever the number of rows, and so sometimes a little \
+         below it. NULL for fewer than four rows, or where a side does not vary.",
         "linear_cka_debiased(x, y)",
     )
     .with_sql_example(
         "```sql
 > SELECT round(linear_cka_debiased(x, y), 4) AS cka
-  FROM (VALUES ([1.0, 0.0], [0.1, 2.1]), ([0.0, 1.0], [1.9, 0.0]), ([-1.0, 1.0], [2.1, -2.0]), ([2.0, 2.0], [3.8, 4.1])) AS t(x, y);
+  FROM (VALUES ([1.0, 0.0], [0.1, 2.1]), ([0.0, 1.0], [1.9, 0.0]),
+               ([-1.0, 1.0], [2.1, -2.0]), ([2.0, 2.0], [3.8, 4.1])) AS t(x, y);
++--------+
+| cka    |
++--------+
+| 0.9959 |
 +--------+
 ```",
     )

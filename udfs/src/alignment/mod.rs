@@ -1,16 +1,20 @@
 //! Aggregates over pairs of vectors: how alike two representations of the same rows are, and whether gradients agree.
 //!
 //! One pass, in memory that does not grow with the rows, mergeable in any order of partitions: [`moments`] are the sums,
-//! [`similarity`] the formulas over them, [`aggregate`] the one accumulator of all functions.
+//! [`similarity`] and [`canonical`] the formulas over them, [`aggregate`] the one accumulator of all functions.
 
 mod aggregate;
+mod canonical;
 mod cosines;
 mod gradient_conflict_rate;
 mod gradient_cosine;
 mod linear_cka;
 mod linear_cka_debiased;
 mod moments;
+mod procrustes_similarity;
+mod pwcca;
 mod similarity;
+mod svcca;
 mod vectors;
 
 #[cfg(test)]
@@ -21,3 +25,6 @@ pub use gradient_conflict_rate::gradient_conflict_rate_udaf;
 pub use gradient_cosine::gradient_cosine_udaf;
 pub use linear_cka::linear_cka_udaf;
 pub use linear_cka_debiased::linear_cka_debiased_udaf;
+pub use procrustes_similarity::procrustes_similarity_udaf;
+pub use pwcca::pwcca_udaf;
+pub use svcca::svcca_udaf;

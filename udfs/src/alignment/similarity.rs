@@ -56,7 +56,7 @@ pub(crate) fn linear_cka_debiased(moments: &Moments) -> Option<f64> {
 const ROUNDING: f64 = 1e-12;
 
 /// Whether both sides vary. What is not a number varies, and is answered by what is not a number.
-fn varies(moments: &Moments) -> bool {
+pub(crate) fn varies(moments: &Moments) -> bool {
     let (a, b) = moments.traces();
     moments.rows >= 2.0 && a != 0.0 && b != 0.0 && moments.widths().0 > 0 && moments.widths().1 > 0
 }

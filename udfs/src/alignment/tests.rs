@@ -1,5 +1,6 @@
 //! The formulas against their definitions.
 
+use super::canonical::{procrustes, pwcca, svcca};
 use super::moments::Moments;
 use super::similarity::{linear_cka, linear_cka_debiased};
 
@@ -125,13 +126,32 @@ fn turning_scaling_and_moving_change_nothing() {
         let (x, y) = related(seed, rows, p, q);
         let turned = rotated(&x, p, seed as f64);
         let moved: Vec<f64> = turned.iter().map(|value| 3.5 * value - 40.0).collect();
-        for similarity in [linear_cka, linear_cka_debiased] {
+        for similarity in [linear_cka, linear_cka_debiased, |m| procrustes(m).unwrap(), |m| svcca(m, 1.0).unwrap()] {
             let expected = similarity(&all(&x, &y, p, q)).unwrap();
             close(similarity(&all(&moved, &y, p, q)).unwrap(), expected, 1e-9);
             close(similarity(&all(&y, &moved, q, p)).unwrap(), expected, 1e-9);
             close(similarity(&all(&x, &moved, p, p)).unwrap(), 1.0, 1e-9);
         }
     }
+}
+
+/// Canonical correlations change with no linear map at all, turning or not.
+#[test]
+fn canonical_correlations_are_blind_to_linear_maps() {
+    let (p, q, rows) = (3, 4, 80);
+    let (x, y) = related(2, rows, p, q);
+    let sheared: Vec<f64> = x.chunks(p).flat_map(|r| [r[0] + 2.0 * r[1], r[1] - r[2], 5.0 * r[2] + r[0]]).collect();
+    let moments = all(&x, &y, p, q);
+    close(svcca(&all(&sheared, &y, p, q), 1.0).unwrap().unwrap(), svcca(&moments, 1.0).unwrap().unwrap(), 1e-9);
+    close(pwcca(&all(&x, &sheared, p, p)).unwrap().unwrap(), 1.0, 1e-9);
+    // Few directions are those of most variance, which correlate better or worse than all of them.
+    let leading = svcca(&moments, 0.3).unwrap().unwrap();
+    assert!((leading - svcca(&moments, 1.0).unwrap().unwrap()).abs() > 1e-3);
+    // As many directions as rows.
+    let few = all(&x[..7 * p], &y[..7 * q], p, q);
+    assert!(pwcca(&few).unwrap().is_none() && pwcca(&all(&x[..8 * p], &y[..8 * q], p, q)).unwrap().is_some());
+    let not = all(&[f64::NAN, 1.0, 2.0, 4.0], &[1.0, 2.0, 5.0, 1.0], 1, 1);
+    assert!(pwcca(&not).unwrap().unwrap().is_nan() && procrustes(&not).unwrap().unwrap().is_nan());
 }
 
 /// Each pair of neighbouring columns turned by an angle, one after the other: an orthogonal map that mixes all of them.

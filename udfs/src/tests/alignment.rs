@@ -4,7 +4,15 @@ use super::*;
 use arrow::array::{AsArray, Float64Array};
 use arrow::datatypes::Float64Type;
 
-const FUNCTIONS: [&str; 4] = ["linear_cka", "linear_cka_debiased", "gradient_cosine", "gradient_conflict_rate"];
+const FUNCTIONS: [&str; 7] = [
+    "linear_cka",
+    "linear_cka_debiased",
+    "svcca",
+    "pwcca",
+    "procrustes_similarity",
+    "gradient_cosine",
+    "gradient_conflict_rate",
+];
 
 /// A session with a table `t` of `id`, a group `g` and vectors `x` and `y` of three values, some rows without.
 async fn vectors(partitions: usize, batch: usize) -> SessionContext {
@@ -53,7 +61,7 @@ async fn partitions_batches_and_groups_change_nothing() {
     let whole = format!("SELECT {} FROM t", calls("x, y"));
     let groups = format!("SELECT g, {} FROM t GROUP BY g ORDER BY g", calls("x, y"));
     let (expected, by_group) = (numbers(&one, &whole).await, numbers(&one, &groups).await);
-    assert_eq!((expected.len(), by_group.len()), (4, 28));
+    assert_eq!((expected.len(), by_group.len()), (7, 49));
     for (partitions, batch) in [(4, 100), (3, 7), (1, 1)] {
         let context = vectors(partitions, batch).await;
         if partitions > 1 {
@@ -66,7 +74,7 @@ async fn partitions_batches_and_groups_change_nothing() {
     // A group alone is that group.
     for g in 0..7 {
         let alone = numbers(&one, &format!("{whole} WHERE g = {g}")).await;
-        same(&alone, &by_group[4 * g..4 * g + 4]);
+        same(&alone, &by_group[7 * g..7 * g + 7]);
     }
     let passed_over = format!("{whole} WHERE x IS NOT NULL AND y IS NOT NULL AND x[2] IS NOT NULL");
     same(&numbers(&one, &passed_over).await, &expected);
@@ -99,7 +107,7 @@ async fn no_rows_and_nulls_are_null() {
         format!("SELECT {} FROM t", calls("[0.0, 0.0, 0.0], y")),
         format!("SELECT {} FROM t", calls("arrow_cast([], 'List(Float64)'), arrow_cast([], 'List(Float64)')")),
     ] {
-        assert_eq!(numbers(&context, &query).await, [None; 4], "{query}");
+        assert_eq!(numbers(&context, &query).await, [None; 7], "{query}");
     }
 }
 
@@ -108,25 +116,40 @@ async fn what_cannot_be_is_refused_with_function_and_position() {
     let context = vectors(2, 500).await;
     for name in FUNCTIONS {
         for (arguments, words) in [
-            ("x", "takes 2 arguments, 1 given"),
             ("x, id", ": argument 2 is Int64, expected a list of Float32 or Float64"),
             ("'a', y", ": argument 1 is Utf8, expected a list"),
             ("x, [1, 2, 3]", ": argument 2 is List(Int64), expected a list"),
         ] {
             let said = refusal(&context, &format!("SELECT {name}({arguments}) FROM t")).await;
-            assert!(
-                said.contains(&format!("{name}{}{words}", if words.starts_with(':') { "" } else { " " })),
-                "{said}"
-            );
+            assert!(said.contains(&format!("{name}{words}")), "{said}");
         }
     }
+    for (call, words) in [
+        ("linear_cka(x)", "linear_cka takes 2 arguments, 1 given"),
+        ("pwcca(x, y, 0.5)", "pwcca takes 2 arguments, 3 given"),
+        ("svcca(x)", "svcca takes 2 to 3 arguments, 1 given"),
+        ("svcca(x, y, 'a')", "svcca: argument 3 is Utf8, expected a number"),
+    ] {
+        let said = refusal(&context, &format!("SELECT {call} FROM t")).await;
+        assert!(said.contains(words), "{said}");
+    }
+    for (share, words) in [
+        ("1.5", "is 1.5, expected a share"),
+        ("0", "is 0"),
+        ("NULL + 0.5", "is NULL"),
+        ("id / 9000", "is not a constant"),
+    ] {
+        let frame = context.sql(&format!("SELECT svcca(x, y, {share}) FROM t")).await.unwrap();
+        let said = frame.collect().await.unwrap_err().strip_backtrace();
+        assert!(said.contains(&format!("svcca: argument 3 {words}")), "{said}");
+    }
     let changing = "CASE WHEN id = 2000 THEN [1.0, 2.0] ELSE y END";
-    for name in &FUNCTIONS[..2] {
+    for name in &FUNCTIONS[..5] {
         let said = failure(&context, &format!("SELECT {name}(x, {changing}) FROM t")).await;
         assert!(said.contains(name) && said.contains("argument 2 has"), "{said}");
         assert!(said.contains('2') && said.contains('3'), "{said}");
     }
-    for name in &FUNCTIONS[2..] {
+    for name in &FUNCTIONS[5..] {
         let said = failure(&context, &format!("SELECT {name}(x, {changing}) FROM t")).await;
         assert!(said.contains(&format!("{name}: argument 1 has 3 values and argument 2 has 2")), "{said}");
     }
@@ -141,7 +164,11 @@ async fn answers_are_those_of_numpy() {
         let file = format!("{folder}/alignment_{table}.json");
         context.register_json(table, &file, Default::default()).await.unwrap();
     }
-    let differences = FUNCTIONS.map(|name| format!("abs(f.{name} - a.{name})")).join(", ");
+    let differences = FUNCTIONS
+        .map(|name| {
+            format!("CASE WHEN f.{name} IS NULL AND a.{name} IS NULL THEN 0.0 ELSE abs(f.{name} - a.{name}) END")
+        })
+        .join(", ");
     let found = FUNCTIONS.map(|name| format!("{name}(x, y) AS {name}")).join(", ");
     let sql = format!(
         "SELECT {differences} FROM answers AS a JOIN (SELECT name, {found} FROM rows GROUP BY name) AS f ON a.name = f.name"
