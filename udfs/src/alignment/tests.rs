@@ -126,7 +126,12 @@ fn turning_scaling_and_moving_change_nothing() {
         let (x, y) = related(seed, rows, p, q);
         let turned = rotated(&x, p, seed as f64);
         let moved: Vec<f64> = turned.iter().map(|value| 3.5 * value - 40.0).collect();
-        for similarity in [linear_cka, linear_cka_debiased, |m| procrustes(m).unwrap(), |m| svcca(m, 1.0).unwrap()] {
+        for similarity in [
+            linear_cka,
+            linear_cka_debiased,
+            |m: &Moments| procrustes(m).unwrap(),
+            |m: &Moments| svcca(m, 1.0).unwrap(),
+        ] {
             let expected = similarity(&all(&x, &y, p, q)).unwrap();
             close(similarity(&all(&moved, &y, p, q)).unwrap(), expected, 1e-9);
             close(similarity(&all(&y, &moved, q, p)).unwrap(), expected, 1e-9);
