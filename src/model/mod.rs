@@ -10,10 +10,12 @@ mod package;
 mod runtime;
 mod session;
 mod tokens;
+mod usage;
 
 pub use error::Error;
 pub use package::{MANIFEST, Manifest, Package, default_folder, sha256};
 pub use runtime::{Device, Runtime};
+pub use usage::Usage;
 
 use crate::report::{self, Segment};
 use batch::{Batch, batches};
@@ -22,7 +24,9 @@ use session::{Graph, Want};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 use tokens::Tokens;
+use usage::Meter;
 
 /// How a model is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +82,7 @@ pub struct Model {
     tokens: Tokens,
     graph: Graph,
     cache: Mutex<Cache<Want>>,
+    meter: Meter,
     options: Options,
 }
 
@@ -91,7 +96,8 @@ impl Model {
         let tokens = Tokens::open(&package)?;
         let graph = Graph::open(&package, options)?;
         let cache = Mutex::new(Cache::new(options.cache_bytes));
-        Ok(Model { temperatures: package.temperatures(), tokens, graph, cache, options: options.clone(), package })
+        let (temperatures, meter) = (package.temperatures(), Meter::default());
+        Ok(Model { temperatures, tokens, graph, cache, meter, options: options.clone(), package })
     }
 
     /// The package: manifest and labels.
@@ -107,6 +113,11 @@ impl Model {
     /// Where the model runs.
     pub fn device(&self) -> Device {
         self.options.device
+    }
+
+    /// What the model has done so far, for whoever measures it.
+    pub fn usage(&self) -> Usage {
+        self.meter.read()
     }
 
     /// The findings of each text: one list a text, in anatomical order; empty where it speaks of no motion segment.
@@ -172,6 +183,9 @@ impl Model {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             keys.iter().map(|key| cache.get(key).map(Ok)).collect()
         };
+        let known = outputs.iter().filter(|output| output.is_some()).count();
+        self.meter.looked_up(known, inputs.len() - known);
+        let started = Instant::now();
         let mut owners = Vec::new();
         let mut windows = Vec::new();
         for (owner, input) in inputs.iter().enumerate() {
@@ -186,6 +200,7 @@ impl Model {
                 Err(reason) => outputs[owner] = Some(Err(reason)),
             }
         }
+        self.meter.tokenised(started.elapsed());
         let rows = self.run(&windows, want);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         for (owner, range) in owners {
@@ -208,7 +223,10 @@ impl Model {
             batches(&lengths, self.package.manifest().max_tokens, self.options.token_budget)
         {
             let rows: Vec<&[u32]> = places.iter().map(|&place| windows[place].as_slice()).collect();
-            match self.graph.run(&rows, length, want) {
+            let started = Instant::now();
+            let values = self.graph.run(&rows, length, want);
+            self.meter.ran(&rows, length, started.elapsed());
+            match values {
                 Ok(values) => places.iter().zip(values).for_each(|(&place, values)| answers[place] = Ok(values)),
                 Err(_) => {
                     for (&place, row) in places.iter().zip(rows) {
