@@ -1,7 +1,7 @@
 //! foramen reads graded findings for each motion segment of the spine from radiology reports.
 //!
 //! The way of a report: bytes → [`hl7`] (messages, studies) → [`report`] (motion segments with their evidence) → [`model`] (grades, by one
-//! multi-task transformer with the tasks of [`labels`]) → [`archive`] (finding rows in files) or [`sql`] (the same in DataFusion queries).
+//! multi-task transformer with the tasks of [`labels`]) → [`archive`] (finding rows in files) or [`sql`] (the same in DataFusion queries) or `stream` (Kafka).
 //! [`train`] makes the model.
 #![forbid(unsafe_code)]
 
@@ -11,5 +11,7 @@ pub mod labels;
 pub mod model;
 pub mod report;
 pub mod sql;
+#[cfg(feature = "kafka")]
+pub mod stream;
 #[cfg(feature = "train")]
 pub mod train;

@@ -4,11 +4,13 @@ mod doctor;
 mod label;
 mod model;
 mod sql;
+#[cfg(feature = "kafka")]
+mod stream;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use foramen::hl7;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -19,7 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Graded findings for each motion segment, read from radiology reports.
 ///
 /// Exit status: 0 all was read; 1 it could not run; 2 wrong usage; 3 it ran to the end, and rejected something.
-/// RUST_LOG=debug tells more on the way.
+/// RUST_LOG=debug tells more on the way; FORAMEN_LOG=json makes logs lines of JSON.
 #[derive(Debug, Parser)]
 #[command(version, subcommand_required = true, arg_required_else_help = true)]
 struct Arguments {
@@ -31,16 +33,20 @@ struct Arguments {
 enum Command {
     Label(label::Args),
     Sql(sql::Args),
+    #[cfg(feature = "kafka")]
+    Stream(stream::Args),
     Model(model::Args),
     Doctor(doctor::Args),
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let result = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    logs(&command);
+    let result = match command {
         Command::Label(args) => label::run(args),
         Command::Sql(args) => sql::run(args),
+        #[cfg(feature = "kafka")]
+        Command::Stream(args) => stream::run(args),
         Command::Model(args) => model::run(args),
         Command::Doctor(args) => doctor::run(args),
     };
@@ -49,6 +55,22 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "foramen: {}", told(&error));
         ExitCode::FAILURE
     })
+}
+
+/// Logs go to standard error: for people, or as JSON lines with FORAMEN_LOG=json.
+fn logs(command: &Command) {
+    let usual = match command {
+        #[cfg(feature = "kafka")]
+        // The client warns of each property that is for another kind of client; what counts is told by the stream itself.
+        Command::Stream(_) => "info,librdkafka=error,rdkafka=error",
+        _ => "warn",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match std::env::var("FORAMEN_LOG").as_deref() {
+        Ok("json") => lines.json().flatten_event(true).init(),
+        _ => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
 }
 
 /// How HL7 messages are read: by a site's file, or by the defaults.

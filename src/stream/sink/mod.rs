@@ -1,0 +1,163 @@
+//! Where statements go: a topic, or a folder of Parquet files.
+
+mod kafka;
+mod parquet;
+
+pub(crate) use kafka::{KafkaSink, Refusal};
+pub(crate) use parquet::ParquetSink;
+
+use super::client;
+use super::config::Config;
+use super::dead_letter;
+use super::error::Error;
+use super::stop::Stop;
+use super::work::Work;
+use rdkafka::client::ClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What became of records that could not be delivered: their numbers in the batch, and why.
+#[derive(Default)]
+pub(crate) struct Deliveries {
+    failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
+}
+
+impl Deliveries {
+    fn failed(&self) -> MutexGuard<'_, Vec<(usize, RDKafkaErrorCode)>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        if let Err((error, _)) = result
+            && let Some(code) = error.rdkafka_error_code()
+        {
+            self.failed().push((number, code));
+        }
+    }
+}
+
+/// Hands a record over, waiting for room. Why it could not be is noted among the deliveries too.
+pub(crate) fn send(
+    producer: &ThreadedProducer<Deliveries>,
+    mut record: BaseRecord<'_, [u8], [u8], usize>,
+    number: usize,
+    stop: &Stop,
+    beat: &mut dyn FnMut(),
+) -> Result<(), KafkaError> {
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if !stop.overdue() => {
+                record = back;
+                beat();
+                stop.wait(Duration::from_millis(20));
+            }
+            Err((error, _)) => {
+                if let Some(code) = error.rdkafka_error_code() {
+                    producer.context().failed().push((number, code));
+                }
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Errors of a record that come again at every try.
+fn permanent(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::*;
+    matches!(
+        code,
+        MessageSizeTooLarge
+            | InvalidMessageSize
+            | InvalidRecord
+            | TopicAuthorizationFailed
+            | UnknownTopicOrPartition
+            | UnknownTopic
+            | UnknownPartition
+            | InvalidTopic
+            | PolicyViolation
+    )
+}
+
+/// The dead-letter topic, written outside of transactions.
+pub(crate) struct DeadLetters {
+    producer: ThreadedProducer<Deliveries>,
+    topic: String,
+    instance: String,
+    stop: Arc<Stop>,
+}
+
+impl DeadLetters {
+    pub(crate) fn open(config: &Config, stop: &Arc<Stop>) -> Result<DeadLetters, Error> {
+        let client = client::producer(config, false);
+        Ok(DeadLetters {
+            producer: client.create_with_context(Deliveries::default()).map_err(Error::Client)?,
+            topic: config.dead_letter.topic.clone(),
+            instance: config.instance(),
+            stop: Arc::clone(stop),
+        })
+    }
+
+    /// Writes a batch's dead letters; they are in the topic when this answers.
+    pub(crate) fn write(&self, work: &Work, beat: &mut dyn FnMut()) -> Result<(), Error> {
+        self.producer.context().failed().clear();
+        for number in 0..work.dead_letters.len() {
+            self.send(work, number, beat);
+        }
+        self.flush(beat)?;
+        let refused = std::mem::take(&mut *self.producer.context().failed());
+        // A broker refuses a batch as a whole: those in it are sent again, one by one.
+        for (number, _) in refused.iter().filter(|(_, code)| permanent(*code)) {
+            self.send(work, *number, beat);
+            self.flush(beat)?;
+        }
+        let failed = self.producer.context().failed().first().copied();
+        let failed = failed.or_else(|| refused.iter().find(|(_, code)| !permanent(*code)).copied());
+        match failed {
+            None => Ok(()),
+            Some((_, code)) if permanent(code) => {
+                Err(Error::DeadLetter { topic: self.topic.clone(), reason: code.to_string() })
+            }
+            Some((_, code)) => Err(Error::Interrupted(format!("writing dead letters: {code}"))),
+        }
+    }
+
+    fn send(&self, work: &Work, number: usize, beat: &mut dyn FnMut()) {
+        let Some(dead) = work.dead_letters.get(number) else { return };
+        let Some(record) = work.records.get(dead.record) else { return };
+        let headers = dead_letter::owned(&dead_letter::headers(dead, record, &self.instance));
+        let mut letter = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, number)
+            .payload(dead.bytes.as_slice())
+            .headers(headers);
+        if let Some(key) = &record.key {
+            letter = letter.key(key);
+        }
+        if let Some(timestamp) = record.timestamp {
+            letter = letter.timestamp(timestamp);
+        }
+        // Why it could not be handed over is among the deliveries.
+        let _ = send(&self.producer, letter, number, &self.stop, beat);
+    }
+
+    fn flush(&self, beat: &mut dyn FnMut()) -> Result<(), Error> {
+        while self.producer.in_flight_count() > 0 {
+            beat();
+            if self.stop.overdue() {
+                return Err(Error::Interrupted("dead letters were not written in time".into()));
+            }
+            // What it answers is asked of each record.
+            let _ = self.producer.flush(Duration::from_secs(1));
+        }
+        Ok(())
+    }
+}
