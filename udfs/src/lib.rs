@@ -27,8 +27,8 @@ mod testing;
 mod tests;
 
 pub use alignment::{
-    ALIGNMENT, gradient_conflict_rate_udaf, gradient_cosine_udaf, linear_cka_debiased_udaf, linear_cka_udaf,
-    procrustes_similarity_udaf, pwcca_udaf, svcca_udaf,
+    ALIGNMENT, gradient_conflict_rate_udaf, gradient_cosine_udaf, linear_cka_debiased_udaf, linear_cka_interval_udaf,
+    linear_cka_udaf, procrustes_similarity_udaf, pwcca_udaf, rbf_cka_udaf, svcca_udaf,
 };
 pub use embed_segments::embed_segments_udf;
 pub use exec::SECTION;

@@ -3,8 +3,8 @@
 use crate::engine::{MessageReader, ReportModel};
 use crate::{
     embed_segments_udf, extract_findings_udf, foramen_model_udf, gradient_conflict_rate_udaf, gradient_cosine_udaf,
-    hl7_error_udf, hl7_field_udf, hl7_report_udf, hl7_reports_udf, linear_cka_debiased_udaf, linear_cka_udaf,
-    procrustes_similarity_udaf, pwcca_udaf, report_segments_udf, svcca_udaf,
+    hl7_error_udf, hl7_field_udf, hl7_report_udf, hl7_reports_udf, linear_cka_debiased_udaf, linear_cka_interval_udaf,
+    linear_cka_udaf, procrustes_similarity_udaf, pwcca_udaf, rbf_cka_udaf, report_segments_udf, svcca_udaf,
 };
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
@@ -30,6 +30,8 @@ pub fn all_aggregate() -> Vec<AggregateUDF> {
     vec![
         linear_cka_udaf(),
         linear_cka_debiased_udaf(),
+        linear_cka_interval_udaf(),
+        rbf_cka_udaf(),
         svcca_udaf(),
         pwcca_udaf(),
         procrustes_similarity_udaf(),

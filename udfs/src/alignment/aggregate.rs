@@ -2,12 +2,14 @@
 //! is NULL or holds a NULL are passed over, and the state between phases is one list of numbers.
 
 use super::cosines::Cosines;
+use super::interval::{BLOCKS, Interval, block, interval};
+use super::kernel::Sample;
 use super::moments::Moments;
 use super::similarity::Similarity;
 use super::vectors::{Vectors, accept};
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, LargeListArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, LargeListArray, StructArray};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type};
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, internal_datafusion_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -42,6 +44,10 @@ pub(crate) enum Measure {
         /// What the optional third argument, a share, is where it is not given; `None` where there is none.
         share: Option<f64>,
     },
+    /// An interval of debiased linear CKA.
+    Interval,
+    /// Of a sample of rows, by a share.
+    Sample { answer: fn(&Sample, f64) -> Option<f64>, share: f64 },
     /// Of two gradients, which are of one width in a row.
     Cosines(fn(&Cosines) -> Option<f64>),
 }
@@ -95,7 +101,7 @@ impl AggregateUDFImpl for Registered {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         let name = self.aggregate.name;
-        let shared = matches!(self.aggregate.measure, Measure::Moments { share: Some(_), .. });
+        let shared = matches!(self.aggregate.measure, Measure::Moments { share: Some(_), .. } | Measure::Sample { .. });
         match given.len() {
             2 => {}
             3 if shared => {}
@@ -112,11 +118,16 @@ impl AggregateUDFImpl for Registered {
     }
 
     fn return_type(&self, _given: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
+        Ok(match self.aggregate.measure {
+            Measure::Interval => DataType::Struct(interval_fields()),
+            _ => DataType::Float64,
+        })
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        Ok(vec![Arc::new(Field::new(format!("{}[sums]", args.name), DataType::LargeList(number()), true))])
+        let states = if matches!(self.aggregate.measure, Measure::Interval) { BLOCKS } else { 1 };
+        let state = |at: usize| Field::new(format!("{}[sums {at}]", args.name), DataType::LargeList(number()), true);
+        Ok((0..states).map(|at| Arc::new(state(at))).collect())
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -128,7 +139,15 @@ impl AggregateUDFImpl for Registered {
             Measure::Moments { answer, share } => {
                 let given = args.exprs.get(2).map(|given| share_of(name, given)).transpose()?;
                 let share = given.or(share).unwrap_or(1.0);
-                Box::new(OfMoments { name, answer, share, sums: None, x: Vec::new(), y: Vec::new(), rows: 0 })
+                Box::new(OfMoments { answer, share, ..OfMoments::new(name) })
+            }
+            Measure::Interval => {
+                Box::new(OfInterval { name, blocks: (0..BLOCKS).map(|_| OfMoments::new(name)).collect() })
+            }
+            Measure::Sample { answer, share } => {
+                let given = args.exprs.get(2).map(|given| share_of(name, given)).transpose()?;
+                let share = given.unwrap_or(share);
+                Box::new(OfSample { name, answer, share, rows: Sample::default(), x: Vec::new(), y: Vec::new() })
             }
             Measure::Cosines(answer) => {
                 Box::new(OfCosines { name, answer, sums: Cosines::default(), g: Vec::new(), h: Vec::new() })
@@ -160,6 +179,35 @@ struct OfMoments {
 }
 
 impl OfMoments {
+    /// No rows yet, and nothing to answer.
+    fn new(name: &'static str) -> Self {
+        OfMoments { name, answer: |_, _| Ok(None), share: 1.0, sums: None, x: Vec::new(), y: Vec::new(), rows: 0 }
+    }
+
+    /// Takes a row in.
+    fn add(&mut self, x: &[f64], y: &[f64]) -> Result<()> {
+        self.check((x.len(), y.len()))?;
+        self.x.extend_from_slice(x);
+        self.y.extend_from_slice(y);
+        self.rows += 1;
+        if self.rows == BLOCK {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, states: &ArrayRef) -> Result<()> {
+        self.flush();
+        for numbers in written(states)? {
+            let other = Moments::read(numbers.values()).ok_or_else(|| foreign(self.name))?;
+            self.check(other.widths())?;
+            if let Some(sums) = &mut self.sums {
+                sums.merge(other);
+            }
+        }
+        Ok(())
+    }
+
     /// The sums for a row of these widths.
     fn check(&mut self, widths: (usize, usize)) -> Result<()> {
         let name = self.name;
@@ -172,13 +220,7 @@ impl OfMoments {
             self.sums = Some(Moments::new(widths.0, widths.1));
             return Ok(());
         };
-        let before = sums.widths();
-        for (position, width, before) in [(1, widths.0, before.0), (2, widths.1, before.1)] {
-            if width != before {
-                return exec_err!("{name}: argument {position} has {width} values in one row and {before} in another");
-            }
-        }
-        Ok(())
+        same_widths(name, sums.widths(), widths)
     }
 
     fn flush(&mut self) {
@@ -208,15 +250,7 @@ impl Accumulator for OfMoments {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.flush();
-        for numbers in written(states)? {
-            let other = Moments::read(numbers.values()).ok_or_else(|| foreign(self.name))?;
-            self.check(other.widths())?;
-            if let Some(sums) = &mut self.sums {
-                sums.merge(other);
-            }
-        }
-        Ok(())
+        states.iter().try_for_each(|states| self.merge(states))
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -265,7 +299,7 @@ impl Accumulator for OfCosines {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for numbers in written(states)? {
+        for numbers in states.iter().map(written).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
             self.sums.merge(Cosines::read(numbers.values()).ok_or_else(|| foreign(self.name))?);
         }
         Ok(())
@@ -282,6 +316,132 @@ impl Accumulator for OfCosines {
     fn size(&self) -> usize {
         size_of_val(self) + (self.g.capacity() + self.h.capacity()) * size_of::<f64>()
     }
+}
+
+/// Parts rows into blocks by their values, and answers by what each block weighs.
+#[derive(Debug)]
+struct OfInterval {
+    name: &'static str,
+    blocks: Vec<OfMoments>,
+}
+
+impl Accumulator for OfInterval {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let (mut x, mut y) = (Vec::new(), Vec::new());
+        let (of_x, of_y) = pair(values)?;
+        let mut widths = self.blocks.iter().find_map(|block| block.sums.as_ref().map(Moments::widths));
+        for row in 0..values.first().map_or(0, |column| column.len()) {
+            let (Some(at_x), Some(at_y)) = (of_x.row(row), of_y.row(row)) else { continue };
+            x.clear();
+            y.clear();
+            of_x.append(at_x, &mut x);
+            of_y.append(at_y, &mut y);
+            let widths = widths.get_or_insert((x.len(), y.len()));
+            same_widths(self.name, *widths, (x.len(), y.len()))?;
+            if let Some(block) = self.blocks.get_mut(block(&x, &y)) {
+                block.add(&x, &y)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.blocks.iter_mut().zip(states).try_for_each(|(block, states)| block.merge(states))
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let written = |block: &mut OfMoments| {
+            block.flush();
+            state(block.sums.as_ref().map(Moments::write))
+        };
+        Ok(self.blocks.iter_mut().map(written).collect())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.blocks.iter_mut().for_each(OfMoments::flush);
+        let blocks: Vec<&Moments> = self.blocks.iter().filter_map(|block| block.sums.as_ref()).collect();
+        if let Some(first) = blocks.first() {
+            for other in &blocks {
+                same_widths(self.name, first.widths(), other.widths())?;
+            }
+        }
+        let found = interval(&blocks);
+        let value =
+            |of: fn(&Interval) -> f64| -> ArrayRef { Arc::new(Float64Array::from(vec![found.as_ref().map(of)])) };
+        let values = vec![value(|found| found.estimate), value(|found| found.lower), value(|found| found.upper)];
+        let nulls = NullBuffer::from(vec![found.is_some()]);
+        Ok(ScalarValue::Struct(Arc::new(StructArray::try_new(interval_fields(), values, Some(nulls))?)))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.blocks.iter().map(Accumulator::size).sum::<usize>()
+    }
+}
+
+fn interval_fields() -> Fields {
+    ["estimate", "lower", "upper"].map(|name| Field::new(name, DataType::Float64, true)).to_vec().into()
+}
+
+/// Keeps a sample of rows.
+#[derive(Debug)]
+struct OfSample {
+    name: &'static str,
+    answer: fn(&Sample, f64) -> Option<f64>,
+    share: f64,
+    rows: Sample,
+    /// The row at hand.
+    x: Vec<f64>,
+    y: Vec<f64>,
+}
+
+impl Accumulator for OfSample {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let (x, y) = pair(values)?;
+        for row in 0..values.first().map_or(0, |column| column.len()) {
+            let (Some(at_x), Some(at_y)) = (x.row(row), y.row(row)) else { continue };
+            self.x.clear();
+            self.y.clear();
+            x.append(at_x, &mut self.x);
+            y.append(at_y, &mut self.y);
+            let widths = (self.x.len(), self.y.len());
+            same_widths(self.name, self.rows.widths().unwrap_or(widths), widths)?;
+            self.rows.add(&self.x, &self.y);
+        }
+        Ok(())
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        for numbers in states.iter().map(written).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+            let other = Sample::read(numbers.values()).ok_or_else(|| foreign(self.name))?;
+            if let (Some(before), Some(widths)) = (self.rows.widths(), other.widths()) {
+                same_widths(self.name, before, widths)?;
+            }
+            self.rows.merge(&other);
+        }
+        Ok(())
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![state(Some(self.rows.write()))])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::Float64((self.answer)(&self.rows, self.share)))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + (self.x.capacity() + self.y.capacity()) * size_of::<f64>() + self.rows.heap()
+    }
+}
+
+/// Whether a row is as wide as those before it.
+fn same_widths(name: &str, before: (usize, usize), widths: (usize, usize)) -> Result<()> {
+    for (position, width, before) in [(1, widths.0, before.0), (2, widths.1, before.1)] {
+        if width != before {
+            return exec_err!("{name}: argument {position} has {width} values in one row and {before} in another");
+        }
+    }
+    Ok(())
 }
 
 /// The constant that a share is given by: above 0 and up to 1.
@@ -314,8 +474,8 @@ fn state(numbers: Option<Vec<f64>>) -> ScalarValue {
 }
 
 /// The states that [`state`] made, those of no rows left out.
-fn written(states: &[ArrayRef]) -> Result<Vec<Float64Array>> {
-    let lists = states.first().and_then(|column| column.as_list_opt::<i64>());
+fn written(states: &ArrayRef) -> Result<Vec<Float64Array>> {
+    let lists = states.as_list_opt::<i64>();
     let lists = lists.ok_or_else(|| internal_datafusion_err!("a state of another function"))?;
     Ok(lists.iter().flatten().map(|numbers| numbers.as_primitive::<Float64Type>().clone()).collect())
 }

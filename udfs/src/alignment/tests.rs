@@ -1,6 +1,7 @@
 //! The formulas against their definitions.
 
 use super::canonical::{procrustes, pwcca, svcca};
+use super::interval;
 use super::moments::Moments;
 use super::similarity::{linear_cka, linear_cka_debiased};
 
@@ -231,4 +232,34 @@ fn only_what_was_written_is_read() {
     for numbers in [&written[1..], &written[..written.len() - 1], &[], &[-1.0; 6], &[4e9; 6], &[f64::NAN; 30]] {
         assert!(Moments::read(numbers).is_none());
     }
+}
+
+/// How often the interval holds the truth: 0 for unrelated data, and for related data the estimate from many more rows.
+#[test]
+fn intervals_hold_the_truth_as_often_as_they_say() {
+    let blocks = |x: &[f64], y: &[f64], p: usize, q: usize| {
+        let mut blocks: Vec<Moments> = (0..interval::BLOCKS).map(|_| Moments::new(p, q)).collect();
+        for (x, y) in x.chunks_exact(p).zip(y.chunks_exact(q)) {
+            let (mut own_x, mut own_y) = (x.to_vec(), y.to_vec());
+            blocks[interval::block(x, y)].add(&mut own_x, &mut own_y, 1);
+        }
+        blocks
+    };
+    let (p, q) = (4, 3);
+    let (x, y) = related(1, 200_000, p, q);
+    let truth = linear_cka_debiased(&all(&x, &y, p, q)).unwrap();
+    let (mut of_related, mut of_unrelated) = (0, 0);
+    for seed in 0..300 {
+        let (x, y) = related(1000 + seed, 400, p, q);
+        let parts = blocks(&x, &y, p, q);
+        let found = interval::interval(&parts.iter().collect::<Vec<_>>()).unwrap();
+        of_related += usize::from(found.lower <= truth && truth <= found.upper);
+        let mut normal = Normal(9000 + seed);
+        let parts = blocks(&normal.table(400, p), &normal.table(400, q), p, q);
+        let found = interval::interval(&parts.iter().collect::<Vec<_>>()).unwrap();
+        of_unrelated += usize::from(found.lower <= 0.0 && 0.0 <= found.upper);
+    }
+    // 95 in 100, give or take three deviations of 300 draws, and a little for the jackknife's approximation.
+    assert!((270..=300).contains(&of_related), "{of_related} of 300");
+    assert!((270..=300).contains(&of_unrelated), "{of_unrelated} of 300");
 }
