@@ -482,3 +482,29 @@ fn the_doctor_says_what_works() {
         assert!(told.contains(word), "{word}: {told}");
     }
 }
+
+#[test]
+fn a_run_that_is_asked_to_stop_leaves_no_output() {
+    let place = Place::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_foramen"));
+    command.args(["label", "-", "--input-format", "jsonl", "--output", "out.csv"]).current_dir(place.0.path());
+    command.env("FORAMEN_MODEL", model()).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let chunk = "{\"text\": \"L4-5: bulge.\"}\n".repeat(300);
+    input.write_all(chunk.as_bytes()).unwrap();
+    while !place.path(".out.csv.partial").exists() {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    let asked = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    assert!(asked.success());
+    // More comes in until it has seen that.
+    while input.write_all(chunk.as_bytes()).is_ok() && child.try_wait().unwrap().is_none() {}
+    drop(input);
+    let done = child.wait_with_output().unwrap();
+    let told = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{told}");
+    assert!(told.contains("stopped before the end; no output was written"), "{told}");
+    assert!(!place.path("out.csv").exists() && !place.path(".out.csv.partial").exists());
+}

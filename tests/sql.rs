@@ -14,6 +14,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use foramen::model::Options;
 use foramen::sql::{SqlModel, context};
 use sqllogictest::{DBOutput, DefaultColumnType, Runner};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -277,7 +278,7 @@ mod untrained {
             rejects: folder.path().join("rejects.jsonl"),
             reading: Default::default(),
         };
-        label(&job, &model, &mut |_| {}).unwrap();
+        label(&job, &model, &mut |_| ControlFlow::Continue(())).unwrap();
         let query = foramen::sql::finding_rows("m", model.package().labels().tasks());
         for config in sessions() {
             let context = context(Arc::new(SqlModel::open(Arc::clone(&model))), Default::default(), config).unwrap();

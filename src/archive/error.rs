@@ -49,4 +49,7 @@ pub enum Error {
         /// What the writer said.
         reason: String,
     },
+    /// Whoever asked for it asked for an end.
+    #[error("stopped before the end; no output was written, and rejects so far stay")]
+    Stopped,
 }

@@ -33,6 +33,7 @@ use sink::Sink;
 use source::{Source, sources};
 use std::cell::Cell;
 use std::io::{self, BufReader, Cursor, Read};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -82,11 +83,15 @@ pub struct Progress {
     pub reports: u64,
 }
 
-/// Labels every report of a job's inputs. `progress` is called after each chunk.
+/// Labels every report of a job's inputs. `progress` is called after each chunk; where it breaks, nothing of the output stays.
 ///
 /// # Errors
-/// Where the job can't be run, or its output can't be written; an unreadable input is a reject and no error.
-pub fn label(job: &Job, model: &Model, progress: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
+/// Where the job can't be run or is stopped, or its output can't be written; an unreadable input is a reject and no error.
+pub fn label(
+    job: &Job,
+    model: &Model,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Summary, Error> {
     if job.output.path() == job.rejects.as_path() {
         return Err(Error::OutputIsRejects(job.rejects.clone()));
     }
@@ -106,13 +111,17 @@ pub fn label(job: &Job, model: &Model, progress: &mut dyn FnMut(Progress)) -> Re
     for source in &sources {
         run.summary.files += 1;
         for item in items(source, &job.reading, &read) {
-            if run.take(item)? {
-                progress(Progress { bytes: read.get(), total, reports: run.summary.reports });
+            if run.take(item)?
+                && progress(Progress { bytes: read.get(), total, reports: run.summary.reports }).is_break()
+            {
+                return Err(Error::Stopped);
             }
         }
     }
     run.flush()?;
-    progress(Progress { bytes: read.get(), total, reports: run.summary.reports });
+    if progress(Progress { bytes: read.get(), total, reports: run.summary.reports }).is_break() {
+        return Err(Error::Stopped);
+    }
     run.sink.finish()?;
     run.rejects.finish()?;
     run.summary.finish();

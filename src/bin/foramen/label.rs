@@ -1,14 +1,19 @@
 //! `foramen label`: finding rows from files.
 
+use anyhow::Context;
 use clap::ValueEnum;
 use encoding_rs::Encoding;
 use foramen::archive::{self, InputFormat, Job, Output, Reading};
-use foramen::model::{Device, Model, Options, default_folder};
+use foramen::model::Model;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Read reports and HL7 messages, and write one row of graded findings a motion segment.
 ///
@@ -54,15 +59,8 @@ pub(crate) struct Args {
     /// Character set of text and messages, whatever they say of themselves: utf-8, windows-1252, 8859/2 …
     #[arg(long, value_name = "NAME", value_parser = charset)]
     charset: Option<&'static Encoding>,
-    /// A site's ways with HL7 messages, as TOML: report_id, zone, status, max_message_bytes (docs/hl7.md)
-    #[arg(long, value_name = "FILE.toml")]
-    hl7_options: Option<PathBuf>,
-    /// The model package [default: models/spine here or above, or beside the program]
-    #[arg(long, value_name = "DIR", env = "FORAMEN_MODEL")]
-    model: Option<PathBuf>,
-    /// Where the model runs: cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: Device,
+    #[command(flatten)]
+    reading: crate::Reading,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -114,11 +112,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         id_column: args.id_column,
         text_column: args.text_column,
         charset: args.charset,
-        hl7: crate::hl7_options(args.hl7_options.as_deref())?,
+        hl7: args.reading.hl7()?,
     };
     let job = Job { inputs: args.inputs, output: args.output, rejects, reading };
-    let folder = args.model.unwrap_or_else(default_folder);
-    let model = Model::open(&folder, &Options { device: args.device, ..Options::default() })?;
+    let model = Model::open(&args.reading.folder(), &args.reading.options())?;
+    let stopped = stopped()?;
     // Hidden where standard error is no terminal.
     let bar = ProgressBar::no_length();
     bar.enable_steady_tick(Duration::from_millis(200));
@@ -129,6 +127,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         bar.set_position(progress.bytes);
         bar.set_message(format!("{} reports", progress.reports));
+        if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
     let summary = summary?;
@@ -139,6 +138,38 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     writeln!(screen, "rejects are in {}", job.rejects.display())?;
     Ok(ExitCode::from(3))
+}
+
+/// Set by Ctrl-C or SIGTERM, so that an unfinished output, which holds patients' data, does not stay behind.
+fn stopped() -> anyhow::Result<Arc<AtomicBool>> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot listen for signals")?;
+    let mut terminate = {
+        let _inside = runtime.enter();
+        signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?
+    };
+    let flag = Arc::clone(&stopped);
+    std::thread::spawn(move || {
+        let mut asked = || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = tokio::signal::ctrl_c() => {}
+                }
+            });
+        };
+        asked();
+        flag.store(true, Ordering::Relaxed);
+        let _ = writeln!(std::io::stderr(), "stopping after the reports at hand; once more to stop at once");
+        asked();
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "it was asked for twice: an input that gives nothing can't be waited for"
+        )]
+        std::process::exit(130);
+    });
+    Ok(stopped)
 }
 
 fn style(template: &str) -> ProgressStyle {

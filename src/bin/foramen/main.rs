@@ -10,8 +10,9 @@ mod stream;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use foramen::hl7;
+use foramen::model::{Device, Options, default_folder};
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -61,8 +62,8 @@ fn main() -> ExitCode {
 fn logs(command: &Command) {
     let usual = match command {
         #[cfg(feature = "kafka")]
-        // The client warns of each property that is for another kind of client; what counts is told by the stream itself.
-        Command::Stream(_) => "info,librdkafka=error,rdkafka=error",
+        // What counts of the client's own log is told by the stream.
+        Command::Stream(_) => "info,librdkafka=off,rdkafka=off",
         _ => "warn",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
@@ -73,11 +74,37 @@ fn logs(command: &Command) {
     }
 }
 
-/// How HL7 messages are read: by a site's file, or by the defaults.
-fn hl7_options(path: Option<&Path>) -> anyhow::Result<hl7::Options> {
-    let Some(path) = path else { return Ok(hl7::Options::default()) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("{} holds no options of HL7 messages", path.display()))
+/// How reports are read: what every command takes that reads them.
+#[derive(Debug, clap::Args)]
+struct Reading {
+    /// A site's ways with HL7 messages, as TOML: report_id, zone, status, charset, max_message_bytes (docs/hl7.md)
+    #[arg(long, value_name = "FILE.toml")]
+    hl7_options: Option<PathBuf>,
+    /// The model package [default: models/spine here or above, or beside the program]
+    #[arg(long, value_name = "DIR", env = "FORAMEN_MODEL")]
+    model: Option<PathBuf>,
+    /// Where the model runs: cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Device,
+}
+
+impl Reading {
+    /// How HL7 messages are read: by a site's file, or by the defaults.
+    fn hl7(&self) -> anyhow::Result<hl7::Options> {
+        let Some(path) = &self.hl7_options else { return Ok(hl7::Options::default()) };
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} holds no options of HL7 messages", path.display()))
+    }
+
+    /// The package's folder.
+    fn folder(&self) -> PathBuf {
+        self.model.clone().unwrap_or_else(default_folder)
+    }
+
+    /// How the model is run.
+    fn options(&self) -> Options {
+        Options { device: self.device, ..Options::default() }
+    }
 }
 
 /// An error with its causes, each told once: some errors tell their cause themselves.

@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 use clap::ValueEnum;
-use foramen::model::{Device, Options, default_folder};
 use foramen::sql::{self, Console, Error, Format, Input, SqlModel};
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
@@ -27,15 +26,9 @@ pub(crate) struct Args {
     /// How rows are written
     #[arg(long, value_enum, default_value_t)]
     format: Shape,
-    /// A site's ways with HL7 messages, as TOML: report_id, zone, status, charset, max_message_bytes (docs/hl7.md)
-    #[arg(long, value_name = "FILE.toml")]
-    hl7_options: Option<PathBuf>,
-    /// The model package, opened by the first query that needs it [default: models/spine here or above, or beside the program]
-    #[arg(long, value_name = "DIR", env = "FORAMEN_MODEL")]
-    model: Option<PathBuf>,
-    /// Where the model runs: cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: Device,
+    // The model is opened by the first query that needs it.
+    #[command(flatten)]
+    reading: crate::Reading,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -60,11 +53,8 @@ impl From<Shape> for Format {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let model = SqlModel::lazy(
-        args.model.unwrap_or_else(default_folder),
-        Options { device: args.device, ..Options::default() },
-    );
-    let hl7 = crate::hl7_options(args.hl7_options.as_deref())?;
+    let model = SqlModel::lazy(args.reading.folder(), args.reading.options());
+    let hl7 = args.reading.hl7()?;
     let context = sql::context(Arc::new(model), hl7, Default::default())?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let format = args.format.into();
