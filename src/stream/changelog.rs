@@ -6,7 +6,7 @@ use super::error::Error;
 use super::record::Partition;
 use super::stop::Stop;
 use super::versions::PartitionState;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -29,8 +29,8 @@ pub(crate) fn restore(
     let window = config.state.duplicate_window;
     let mut states: HashMap<Partition, PartitionState> =
         partitions.iter().map(|partition| (partition.clone(), PartitionState::default())).collect();
-    let committed: BaseConsumer = client::reader(config, "read_committed").create().map_err(Error::Client)?;
-    let all: BaseConsumer = client::reader(config, "read_uncommitted").create().map_err(Error::Client)?;
+    let committed = client::reader(config, "read_committed", &config.kafka.group)?;
+    let all = client::reader(config, "read_uncommitted", &config.kafka.group)?;
     let mut ends = BTreeSet::new();
     let mut assignment = TopicPartitionList::new();
     for number in partitions.iter().map(|partition| partition.number).collect::<BTreeSet<_>>() {

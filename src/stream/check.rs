@@ -6,7 +6,7 @@ use super::encode::Encoder;
 use super::error::Error;
 use super::transform::Transform;
 use crate::model::Model;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use std::sync::Arc;
 
 /// A thing that was looked at, and what came of it.
@@ -38,8 +38,8 @@ pub async fn check(config: &Config, model: Option<Arc<Model>>) -> Vec<Check> {
     checks
 }
 
-fn asker(config: &Config) -> Result<BaseConsumer, Error> {
-    client::reader(config, "read_committed").create().map_err(Error::Client)
+fn asker(config: &Config) -> Result<client::Reader, Error> {
+    client::reader(config, "read_committed", &config.kafka.group)
 }
 
 fn brokers(config: &Config) -> Result<String, Error> {

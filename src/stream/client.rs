@@ -5,7 +5,7 @@ use super::error::{Error, passes};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::BTreeMap;
@@ -53,8 +53,22 @@ pub(crate) fn consumer(config: &Config) -> ClientConfig {
     )
 }
 
-/// A reader of given partitions, in no group. It tells where a partition ends.
-pub(crate) fn reader(config: &Config, isolation: &str) -> ClientConfig {
+/// The context of clients whose errors are told by what waits for them.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "Kafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// A reader of given partitions.
+pub(crate) type Reader = BaseConsumer<Quiet>;
+
+/// A reader of given partitions, in no group but for committed offsets. It tells where a partition ends.
+pub(crate) fn reader(config: &Config, isolation: &str, group: &str) -> Result<Reader, Error> {
     let mut client = configured(
         config,
         &[],
@@ -67,8 +81,8 @@ pub(crate) fn reader(config: &Config, isolation: &str) -> ClientConfig {
     );
     // A member's name would make two members of it.
     client.remove("group.instance.id");
-    client.set("group.id", format!("{}-reader", config.kafka.group));
-    client
+    client.set("group.id", group);
+    client.create_with_context(Quiet).map_err(Error::Client)
 }
 
 /// A producer. With `transactional`, of transactions in the name of this instance.
@@ -102,7 +116,7 @@ struct Needed {
 /// # Errors
 /// [`Error::Topic`] where one is missing and may not be made; [`Error::Kafka`] where no broker answers.
 pub(crate) async fn prepare(config: &Config) -> Result<BTreeMap<String, i32>, Error> {
-    let client: BaseConsumer = reader(config, "read_uncommitted").create().map_err(Error::Client)?;
+    let client = reader(config, "read_uncommitted", &config.kafka.group)?;
     let failed = |doing| move |source| Error::Kafka { doing, source };
     let partitions = |topic: &str| partitions(client.client(), topic).map_err(failed("asking for topics"));
     let mut read = BTreeMap::new();

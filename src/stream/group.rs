@@ -14,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What happened to the assignment, in order. It is seen to by the stream's loop, right after the poll that brought it.
 pub(crate) enum Event {
@@ -130,7 +131,26 @@ pub(crate) fn commit(consumer: &BaseConsumer<Group>, partition: &Partition, offs
         false => Error::Kafka { doing: "committing offsets", source },
     };
     list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(offset)).map_err(failed)?;
-    consumer.commit(&list, CommitMode::Sync).map_err(failed)
+    let mut tries = TRIES;
+    loop {
+        match consumer.commit(&list, CommitMode::Sync) {
+            // The group's generation moves on in the background; the partition is ours until a poll says otherwise.
+            Err(error) if tries > 0 && moved_on(&error) && !consumer.assignment_lost() => {
+                tries -= 1;
+                std::thread::park_timeout(PAUSE);
+            }
+            outcome => return outcome.map_err(failed),
+        }
+    }
+}
+
+/// Tries to commit while the group is in between two generations, and the pause between them.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(200);
+
+fn moved_on(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode::{IllegalGeneration, RebalanceInProgress};
+    matches!(error.rdkafka_error_code(), Some(IllegalGeneration | RebalanceInProgress))
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {

@@ -40,6 +40,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
+/// How long the loop may take for one turn and still be alive: as long as the group waits for a member (max.poll.interval.ms).
+const ALIVE: Duration = Duration::from_secs(300);
 /// The longest pause before a stream begins anew.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Times that another instance may take over before this one gives up.
@@ -54,7 +56,7 @@ const FENCED_WITHIN: Duration = Duration::from_secs(600);
 /// What no waiting mends: see [`Error`].
 pub fn run(config: Config, stop: Arc<Stop>, runtime: Handle) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::new());
-    let health = Arc::new(Health::new(Duration::from_secs(60)));
+    let health = Arc::new(Health::new(ALIVE));
     let server = match config.metrics.listen {
         None => None,
         Some(address) => {

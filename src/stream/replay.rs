@@ -1,13 +1,13 @@
 //! `foramen stream replay`: dead letters back into the topics that they came from.
 
-use super::client;
+use super::client::{self, Reader};
 use super::config::Config;
 use super::dead_letter::{ATTEMPTS, CONNECT, OWN, ours, owned};
 use super::error::Error;
 use super::record::Headers;
 use super::sink::{Deliveries, send};
 use super::stop::Stop;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -59,9 +59,7 @@ impl Replay {
 pub fn replay(config: &Config, replay: &Replay, stop: &Stop) -> Result<Replayed, Error> {
     let failed = |doing| move |source| Error::Kafka { doing, source };
     let topic = &config.dead_letter.topic;
-    let mut settings = client::reader(config, "read_committed");
-    settings.set("group.id", replay.group(config));
-    let consumer: BaseConsumer = settings.create().map_err(Error::Client)?;
+    let consumer = client::reader(config, "read_committed", &replay.group(config))?;
     let producer: Option<ThreadedProducer<Deliveries>> = match replay.dry_run {
         true => None,
         false => {
@@ -116,7 +114,7 @@ pub fn replay(config: &Config, replay: &Replay, stop: &Stop) -> Result<Replayed,
 }
 
 /// Assigns every partition from where the group had come to; answers where each ends now.
-fn begin(consumer: &BaseConsumer, topic: &str) -> Result<BTreeMap<i32, i64>, Error> {
+fn begin(consumer: &Reader, topic: &str) -> Result<BTreeMap<i32, i64>, Error> {
     let failed = |source| Error::Kafka { doing: "asking for the dead letters", source };
     let metadata = consumer.fetch_metadata(Some(topic), client::PATIENCE).map_err(failed)?;
     let mut list = TopicPartitionList::new();
@@ -179,7 +177,7 @@ impl Letter {
 
 fn write(
     producer: &ThreadedProducer<Deliveries>,
-    consumer: &BaseConsumer,
+    consumer: &Reader,
     topic: &str,
     batch: &[Letter],
     offsets: &BTreeMap<i32, i64>,

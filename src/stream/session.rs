@@ -364,8 +364,8 @@ impl<'a> Session<'a> {
                     list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(*next))
                         .map_err(failed)?;
                 }
-                let group = self.consumer.group_metadata();
-                let group = group.ok_or_else(|| Error::Interrupted("not a member of the group any more".into()))?;
+                let consumer = &self.consumer;
+                let group = || consumer.group_metadata().filter(|_| !consumer.assignment_lost());
                 sink.commit(work, &self.states, &list, &group, &mut beat)
             }
             (None, Some(folder)) => Ok(lock(folder).append(work, offsets, &mut beat)?),

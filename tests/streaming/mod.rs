@@ -202,17 +202,20 @@ impl Topics {
         latest
     }
 
-    /// Where the group has come to, summed over partitions.
+    /// Where the group has come to, summed over partitions; 0 while brokers don't say.
     pub(crate) fn committed(&self) -> i64 {
         let consumer: BaseConsumer = self.client().set("group.id", &self.name).create().unwrap();
-        let metadata = consumer.fetch_metadata(Some(&self.input()), Duration::from_secs(10)).unwrap();
-        let mut list = TopicPartitionList::new();
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            list.add_partition(&self.input(), partition.id());
-        }
-        let committed = consumer.committed_offsets(list, Duration::from_secs(10)).unwrap();
-        let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
-        committed.elements().iter().map(|partition| offset(partition.offset())).sum()
+        let sum = || -> Result<i64, KafkaError> {
+            let metadata = consumer.fetch_metadata(Some(&self.input()), Duration::from_secs(10))?;
+            let mut list = TopicPartitionList::new();
+            for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+                list.add_partition(&self.input(), partition.id());
+            }
+            let committed = consumer.committed_offsets(list, Duration::from_secs(10))?;
+            let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
+            Ok(committed.elements().iter().map(|partition| offset(partition.offset())).sum())
+        };
+        sum().unwrap_or(0)
     }
 }
 
@@ -236,7 +239,7 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a stream; its log goes on in the folder from one start to the next.
     pub(crate) fn start(folder: &Path, name: &str, config: &str, model: &Path) -> Running {
-        Running::start_with(folder, name, config, model, "debug,librdkafka=error,rdkafka=warn")
+        Running::start_with(folder, name, config, model, "debug,librdkafka=error,rdkafka=off")
     }
 
     /// The same, with what its log is to hold.

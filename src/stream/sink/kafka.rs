@@ -113,13 +113,14 @@ impl KafkaSink {
         Ok(())
     }
 
-    /// Writes a batch, its offsets and its state, all or nothing. `beat` is called while brokers are waited for.
+    /// Writes a batch, its offsets and its state, all or nothing. `group` says who commits, and is none where the partitions were lost.
+    /// `beat` is called while brokers are waited for.
     pub(crate) fn commit(
         &mut self,
         work: &Work,
         states: &States,
         offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
+        group: &dyn Fn() -> Option<ConsumerGroupMetadata>,
         beat: &mut dyn FnMut(),
     ) -> Result<(), Refusal> {
         let outs = self.outs(work, states)?;
@@ -127,9 +128,12 @@ impl KafkaSink {
         let mut singly = false;
         let mut tries = TRIES;
         loop {
+            // Asked for at each try: the group's generation moves on in the background, and the partitions stay ours until a poll
+            // says otherwise.
+            let member = group().ok_or_else(|| Error::Interrupted("the partitions are another's by now".into()))?;
             self.deliveries().clear();
             self.producer.begin_transaction().map_err(|error| self.failure("beginning a transaction", error))?;
-            let Err((doing, error)) = self.write(&outs, singly, offsets, group, beat) else { return Ok(()) };
+            let Err((doing, error)) = self.write(&outs, singly, offsets, &member, beat) else { return Ok(()) };
             let refused: Vec<(usize, RDKafkaErrorCode)> = self.deliveries().drain(..).collect();
             // Aborted here, or by the broker when the next session begins: in either case it is not seen.
             if let Err(abort) = self.patiently("aborting", beat, || self.producer.abort_transaction(client::PATIENCE)) {
@@ -336,11 +340,11 @@ fn of_the_record(code: RDKafkaErrorCode) -> bool {
     matches!(code, MessageSizeTooLarge | InvalidMessageSize | InvalidRecord)
 }
 
-/// Errors that end a transaction and nothing else: not the membership of the group, nor the producer.
+/// Errors that end a transaction and nothing else: neither the membership of the group nor the producer.
 fn mended_by_abort(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::*;
     let KafkaError::Transaction(error) = error else { return matches!(error, KafkaError::Canceled) };
-    let group = [IllegalGeneration, UnknownMemberId, FencedInstanceId, RebalanceInProgress];
+    let group = [UnknownMemberId, FencedInstanceId];
     !error.is_fatal() && !fenced(error) && !group.contains(&error.code())
 }
 

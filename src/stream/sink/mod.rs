@@ -32,7 +32,12 @@ impl Deliveries {
     }
 }
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // What is not got over fails a transaction or a delivery, and is told then.
+        tracing::info!(%error, reason, "Kafka");
+    }
+}
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
