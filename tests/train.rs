@@ -2,8 +2,11 @@
 #![cfg(feature = "train")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test may stop it")]
 
+use arrow::util::pretty::pretty_format_batches;
 use foramen::labels::LabelSchema;
 use foramen::model::{Model, Options, Runtime};
+use foramen::sql::{SqlModel, context};
+use foramen::train::analysis::Analysis;
 use foramen::train::encoder::{Batch, Config as Shape};
 use foramen::train::export::{About, export, export_untrained, hidden_states};
 use foramen::train::fit::{Config, Error, fit, read_run};
@@ -218,4 +221,45 @@ fn a_missing_encoder_is_named_with_what_to_do() {
     let config = Config { encoder: folder.path().join("nothing"), ..tiny_config(folder.path()) };
     let error = fit(&config, &LabelSchema::spine(), &folder.path().join("run"), |_| {}).err().unwrap().to_string();
     assert!(error.contains("config.json") && error.contains("scripts/fetch.py encoder"), "{error}");
+}
+
+#[test]
+fn a_run_stores_what_the_alignment_functions_ask() {
+    let (folder, schema) = (tempfile::tempdir().unwrap(), LabelSchema::spine());
+    tiny_encoder(folder.path());
+    let analysis = Analysis { every: 3, examples: 8, width: 64 };
+    let config = Config { analysis: Some(analysis), ..tiny_config(folder.path()) };
+    let run = folder.path().join("first-run");
+    fit(&config, &schema, &run, |_| {}).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let model = std::sync::Arc::new(SqlModel::lazy("none", Options::default()));
+    let context = context(model, Default::default(), Default::default()).unwrap();
+    let asked = |sql: &str| {
+        let sql = sql.replace("RUN", &run.display().to_string());
+        let rows = runtime.block_on(async { context.sql(&sql).await.unwrap().collect().await.unwrap() });
+        pretty_format_batches(&rows).unwrap().to_string()
+    };
+    // Two reports of one segment each, after the embeddings and after each of two layers.
+    let embeddings = asked(
+        "SELECT run, task, layer, count(*) AS rows, count(DISTINCT report_id) AS reports, min(array_length(embedding)) AS width
+         FROM 'RUN/embeddings.parquet' GROUP BY run, task, layer ORDER BY layer",
+    );
+    let line = |layer: usize| format!("| first-run | multi | {layer}     | 2    | 2       | 16    |");
+    assert_eq!(
+        embeddings.lines().filter(|l| l.starts_with("| first")).collect::<Vec<_>>(),
+        [line(0), line(1), line(2)]
+    );
+    // A gradient of every task and layer, every third step from the first on.
+    let gradients = asked(
+        "SELECT count(DISTINCT task) AS tasks, count(DISTINCT layer) AS layers, min(step) AS first, max(step) % 3 AS rest,
+                count(*) = count(DISTINCT step) * 9 * 3 AS whole, count(DISTINCT step) > 1 AS several FROM 'RUN/gradients/'",
+    );
+    assert!(gradients.contains("| 9     | 3      | 0     | 0    | true  | true    |"), "{gradients}");
+    // The question they are stored for.
+    let cosines = asked(
+        "SELECT a.layer, gradient_cosine(a.gradient, b.gradient) BETWEEN -1 AND 1 AS cosine, gradient_cosine(a.gradient, a.gradient) > 0.999 AS own
+         FROM 'RUN/gradients/' AS a JOIN 'RUN/gradients/' AS b ON a.step = b.step AND a.layer = b.layer
+         WHERE a.task = 'disc' AND b.task = 'canal_stenosis' GROUP BY a.layer ORDER BY a.layer",
+    );
+    assert_eq!(cosines.matches("| true   | true |").count(), 3, "{cosines}");
 }

@@ -1,5 +1,6 @@
 //! Fine-tuning: the loop, its configuration, checkpoints that a stopped run resumes from, and early stopping.
 
+use super::analysis::{self, Analysis};
 use super::checkpoint;
 use super::corpus::{self, Grammar};
 use super::data::{self, Report};
@@ -102,6 +103,9 @@ pub struct Config {
     pub checkpoint_steps: u64,
     /// Seed of all that is drawn.
     pub seed: u64,
+    /// What is stored for the alignment functions of SQL; nothing where it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
 }
 
 impl Default for Config {
@@ -126,6 +130,7 @@ impl Default for Config {
             patience: 3,
             checkpoint_steps: 150,
             seed: 1,
+            analysis: None,
         }
     }
 }
@@ -139,6 +144,13 @@ impl Config {
             ("checkpoint_steps", self.checkpoint_steps as usize, 1),
             ("max_tokens", self.max_tokens, 8),
         ];
+        let analysis = self.analysis.clone().unwrap_or_default();
+        let of_analysis = [
+            ("analysis.every", analysis.every as usize, 1),
+            ("analysis.examples", analysis.examples, 1),
+            ("analysis.width", analysis.width, 1),
+        ];
+        let least: Vec<_> = least.into_iter().chain(of_analysis).collect();
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((name, value, least)) => {
                 Err(Error::Invalid(format!("{name} is {value}; it must be at least {least}")))
@@ -276,6 +288,12 @@ pub fn fit(
         written.missed.len(),
         written.invented.len(),
     ));
+    if let Some(analysis) = &config.analysis {
+        let held_out = examples::build(&held_out, schema, &run.tokenizer, config.max_tokens)?;
+        // Those that are not learnt from, where there are any.
+        let probe = if held_out.all.is_empty() { written.all.clone() } else { held_out.all };
+        run.probe = probe.into_iter().take(analysis.examples).collect();
+    }
     let gold = gold(schema, &held_out)?;
     if output.join(LAST).exists() {
         run.progress = read_state(&output.join(LAST), &mut run.network, &mut run.optimiser)?;
@@ -300,7 +318,20 @@ pub fn fit(
         ));
         run.end_epoch(&pace, scores)?;
     }
-    read_run(output, schema)
+    let trained = read_run(output, schema)?;
+    if config.analysis.is_some() {
+        let (path, name) = (output.join(analysis::EMBEDDINGS), name_of(output));
+        let Trained { network, tokenizer, .. } = &trained;
+        let probe = if held_out.is_empty() { &learnt } else { &held_out };
+        analysis::write_embeddings(&path, &name, analysis::MULTI, network, tokenizer, config.max_tokens, probe)?;
+        report(&format!("embeddings and gradients are in {}", output.display()));
+    }
+    Ok(trained)
+}
+
+/// A run's name: that of its folder.
+fn name_of(output: &Path) -> String {
+    output.file_name().unwrap_or(output.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Makes the run's folder and saves the configuration, or sees that the run there is of the same.
@@ -328,6 +359,8 @@ struct Run<'a> {
     tokenizer: Tokenizer,
     optimiser: AdamW,
     progress: Progress,
+    /// Examples that gradients are stored of.
+    probe: Vec<Example>,
 }
 
 /// How an epoch went.
@@ -371,8 +404,8 @@ impl<'a> Run<'a> {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let network = Network { heads: Heads::initial(encoder.config.width, schema, || normal(&mut rng)), encoder };
         let optimiser = AdamW::new(&network, config.weight_decay);
-        let (mirrors, progress) = (schema.mirrors(), Progress::default());
-        Ok(Self { config, schema, output, mirrors, network, tokenizer, optimiser, progress })
+        let (mirrors, progress, probe) = (schema.mirrors(), Progress::default(), Vec::new());
+        Ok(Self { config, schema, output, mirrors, network, tokenizer, optimiser, progress, probe })
     }
 
     /// Takes the steps of the present epoch that are not yet taken.
@@ -394,6 +427,7 @@ impl<'a> Run<'a> {
         let mut pace = Pace { started: Instant::now(), steps: 0, tokens: 0, loss_sum: 0.0 };
         // A resumed epoch passes over the steps that its checkpoint has taken.
         for chunk in all.chunks(config.batch).skip(self.progress.step as usize) {
+            self.store_gradients()?;
             let (loss, tokens) = self.step(chunk, &weights, &mut gradient);
             pace.loss_sum += f64::from(loss);
             pace.tokens += tokens;
@@ -437,6 +471,18 @@ impl<'a> Run<'a> {
         let (rate, head_rate) = (factor * config.rate, factor * config.head_rate);
         self.optimiser.step(&mut self.network, gradient, rate, head_rate, 1.0);
         (loss, tokens)
+    }
+
+    /// Stores the gradients of the network as it is before the step at hand, where it is their turn.
+    fn store_gradients(&self) -> Result<(), Error> {
+        let step = self.optimiser.steps;
+        let Some(analysis) = self.config.analysis.as_ref().filter(|analysis| step.is_multiple_of(analysis.every))
+        else {
+            return Ok(());
+        };
+        let gradients = analysis::gradients(&self.network, &self.probe, self.schema, analysis.width);
+        let folder = self.output.join(analysis::GRADIENTS);
+        analysis::write_gradients(&folder, &name_of(self.output), step, self.schema, &gradients)
     }
 
     /// Writes the epoch's metrics, its network where it is the best so far, and the state that the next one starts from.

@@ -47,6 +47,10 @@ pub(crate) struct Args {
     /// Seed of all that is drawn.
     #[arg(long)]
     seed: Option<u64>,
+    /// Store embeddings of every layer and gradients of every task as Parquet in the run's folder, for the alignment functions of SQL
+    /// (how often and how wide: [analysis] in --config; docs/training.md).
+    #[arg(long)]
+    analysis: bool,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
@@ -71,6 +75,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     config.batch = args.batch.unwrap_or(config.batch).max(1);
     config.rate = args.rate.unwrap_or(config.rate);
     config.seed = args.seed.unwrap_or(config.seed);
+    if args.analysis {
+        config.analysis.get_or_insert_default();
+    }
     let trained = fit(&config, &schema, &args.output, |line| {
         let _ = writeln!(io::stderr(), "{line}");
     })?;
