@@ -390,6 +390,16 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_are_configurations() {
+        for example in ["kafka.toml", "parquet.toml"] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            Config::open(&root.join("examples/stream").join(example)).unwrap();
+        }
+        let missing = Config::open(Path::new("no/such.toml")).unwrap_err().to_string();
+        assert!(missing.contains("no/such.toml"), "{missing}");
+    }
+
+    #[test]
     fn passwords_are_not_shown() {
         let text = LEAST.replace(
             "topics = ['hl7']",

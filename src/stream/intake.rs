@@ -38,10 +38,8 @@ pub(crate) struct Says {
 pub(crate) struct Intake {
     pub(crate) messages: Vec<Read>,
     pub(crate) rejects: Vec<DeadLetter>,
-    /// Types of messages that carry no report, once a message.
+    /// Types of messages that carry no report, or none yet (orders without a result), once a message.
     pub(crate) not_reports: Vec<String>,
-    /// Report messages whose orders have no result yet.
-    pub(crate) without_result: u64,
 }
 
 /// The first 16 bytes of the sha256 of parts, each with its length before it.
@@ -103,12 +101,8 @@ impl Intake {
                 return;
             }
         };
-        if !message.is_report {
-            self.not_reports.push(message.kind.to_string());
-            return;
-        }
         if message.studies.is_empty() {
-            self.without_result += 1;
+            self.not_reports.push(message.kind.to_string());
             return;
         }
         let place = Place(record.offset, nth);

@@ -96,7 +96,7 @@ pub(crate) async fn process(
     options: &hl7::Options,
     refused: &HashMap<(Partition, Place), Reason>,
 ) -> Result<Work, Error> {
-    let Intake { messages, rejects, not_reports, .. } = intake::read(&records, options);
+    let Intake { messages, rejects, not_reports } = intake::read(&records, options);
     let mut dead_letters = rejects;
     let mut failed: HashSet<usize> = HashSet::new();
     for (at, message) in messages.iter().enumerate() {
