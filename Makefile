@@ -46,8 +46,11 @@ test: native ## formatting, lints as errors, tests and doc tests: what has to pa
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
 
-bench: native kafka ## measure the stream, as a table; PROFILE=release for figures to publish (half an hour to compile)
-	$(CARGO) bench --locked --profile $(PROFILE) --bench stream
+bench: native kafka out/python ## measure, as tables: the stream, the alignment aggregates; PROFILE=release compiles for half an hour first
+	PYTHON=out/python/bin/python $(CARGO) bench --locked --profile $(PROFILE) --bench stream --bench alignment
+
+out/python:
+	@$(PYTHON) -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check numpy==2.4.6
 
 soak: native kafka ## the long form of the stream's fault tests: 20,000 messages, 50 kills a sink, a minute without broker
 	FORAMEN_SOAK=1 $(CARGO) test --locked --test stream_faults -- --nocapture --test-threads=1
