@@ -95,6 +95,6 @@ fn table(folder: &Path) -> (Vec<RecordBatch>, [std::path::PathBuf; 2]) {
         };
         batches.push(RecordBatch::try_from_iter([("x", list(x)), ("y", list(y))]).unwrap());
     }
-    out.each_mut().map(|out| out.flush().unwrap());
+    out.iter_mut().for_each(|out| out.flush().unwrap());
     (batches, files)
 }

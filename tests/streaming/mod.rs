@@ -246,7 +246,7 @@ impl Running {
     pub(crate) fn start_with(folder: &Path, name: &str, config: &str, model: &Path, log_filter: &str) -> Running {
         let path = folder.join(format!("{name}.toml"));
         let mut file = File::create(&path).unwrap();
-        write!(file, "{config}\n[model]\nfolder = '{}'\nthreads = 1\n", model.display()).unwrap();
+        write!(file, "{config}\n[model]\nfolder = '{}'\n", model.display()).unwrap();
         let log = folder.join(format!("{name}.log"));
         let child = Command::new(env!("CARGO_BIN_EXE_foramen"))
             .args(["stream", "--config"])

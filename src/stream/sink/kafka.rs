@@ -1,6 +1,6 @@
 //! The Kafka sink: statements, dead letters, changes of the state and offsets in one transaction.
 
-use super::{Deliveries, permanent, send};
+use super::{Deliveries, permanent, send, timed_out};
 use crate::stream::client;
 use crate::stream::config::{Config, KafkaSink as Settings};
 use crate::stream::dead_letter;
@@ -177,12 +177,8 @@ impl KafkaSink {
         for (number, out) in outs.iter().enumerate() {
             self.send(number, out, beat).map_err(|error| ("writing", error))?;
             if singly {
-                while self.producer.in_flight_count() > 0 && !self.stop.overdue() {
+                while timed_out(self.producer.flush(Duration::from_secs(1))) && !self.stop.overdue() {
                     beat();
-                    self.producer
-                        .flush(Duration::from_secs(1))
-                        .or_else(timed_out)
-                        .map_err(|error| ("writing", error))?;
                 }
                 if !self.deliveries().is_empty() {
                     return Err(("writing", KafkaError::Canceled));
@@ -238,9 +234,9 @@ impl KafkaSink {
         loop {
             beat();
             match attempt() {
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && !self.stop.overdue() => {
+                Err(error) if retriable(&error) && !self.stop.overdue() => {
                     if !told && started.elapsed() > client::PATIENCE {
-                        tracing::warn!(error = %error.code(), "brokers do not answer; trying on");
+                        tracing::warn!(error = brief(&error), "brokers do not answer; trying on");
                         told = true;
                     }
                     self.stop.wait(PAUSE);
@@ -348,11 +344,12 @@ fn mended_by_abort(error: &KafkaError) -> bool {
     !error.is_fatal() && !fenced(error) && !group.contains(&error.code())
 }
 
-/// A flush that takes longer is asked for again.
-fn timed_out(error: KafkaError) -> Result<(), KafkaError> {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::OperationTimedOut) => Ok(()),
-        _ => Err(error),
+/// Errors that the same call may get over.
+fn retriable(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => error.is_retriable(),
+        KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
+        _ => false,
     }
 }
 

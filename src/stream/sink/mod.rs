@@ -77,6 +77,11 @@ pub(crate) fn send(
     }
 }
 
+/// Whether a flush has to be asked for again.
+fn timed_out(flushed: Result<(), KafkaError>) -> bool {
+    matches!(flushed, Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)))
+}
+
 /// Errors of a record that come again at every try.
 fn permanent(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::*;
@@ -155,13 +160,12 @@ impl DeadLetters {
     }
 
     fn flush(&self, beat: &mut dyn FnMut()) -> Result<(), Error> {
-        while self.producer.in_flight_count() > 0 {
+        // What becomes of each record is among the deliveries; a flush says only whether all of them have been told of.
+        while timed_out(self.producer.flush(Duration::from_secs(1))) {
             beat();
             if self.stop.overdue() {
                 return Err(Error::Interrupted("dead letters were not written in time".into()));
             }
-            // What it answers is asked of each record.
-            let _ = self.producer.flush(Duration::from_secs(1));
         }
         Ok(())
     }
