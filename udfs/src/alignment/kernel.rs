@@ -140,7 +140,7 @@ fn kernel<'a>(rows: impl Iterator<Item = &'a [f64]>, fraction: f64) -> Option<Ma
     let (_, median, _) = distances.select_nth_unstable_by(middle, f64::total_cmp);
     // Where more than half of the pairs are alike on this side, the largest distance says what is far.
     let scale = if *median > 0.0 { *median } else { distances.iter().copied().fold(0.0, f64::max) };
-    if !(scale > 0.0) {
+    if scale.is_nan() || scale <= 0.0 {
         return None;
     }
     let by = -1.0 / (2.0 * fraction * fraction * scale);
