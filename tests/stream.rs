@@ -670,3 +670,45 @@ fn avro_and_arrow_values_hold_the_same_rows_as_json() {
     assert_eq!(evidence[0], evidence[1]);
     assert_eq!(evidence[0], evidence[2]);
 }
+
+#[test]
+fn embeddings_of_a_site_that_writes_otherwise_drift_from_the_training_set() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topics = Topics::create(broker.bootstrap(), "drift", 1);
+    let written = std::fs::read_to_string("corpus/written.jsonl").unwrap();
+    let text =
+        |line: &str| serde_json::from_str::<Value>(line).unwrap()["text"].as_str().unwrap().replace(['\r', '\n'], " ");
+    // Those that HL7 holds without escapes.
+    let texts = written.lines().map(text).filter(|text| !text.contains(['|', '^', '~', '\\', '&']));
+    let texts: Vec<String> = texts.take(200).collect();
+    let mut sent = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        // The other site writes the same levels and grades between words that no report of training has.
+        let other = text.replace(' ', " zq xv ");
+        for (site, text) in [("NORTH", text), ("SOUTH", &other)] {
+            let report = format!("{site}{number}");
+            let message = Hl7 { report: &report, control: &report, text, ..Hl7::default() }.message();
+            sent.push((report.clone(), message.replace("HOSPITAL", site).into_bytes()));
+        }
+    }
+    topics.produce(sent.iter().map(|(key, bytes)| (key.as_str(), bytes.clone())));
+    let example = std::fs::read_to_string("examples/stream/drift.toml").unwrap();
+    let transform = &example[example.find("[transform]").unwrap()..example.find("[batch]").unwrap()];
+    let rows = folder.path().join("rows");
+    let config = topics.config("a", &parquet(&rows), transform);
+    let mut stream = Running::start(folder.path(), "a", &config, Path::new("models/spine"));
+    wait("all messages are committed", || topics.committed() == sent.len() as i64);
+    assert!(stream.terminate().success());
+    let sql = std::fs::read_to_string("examples/stream/drift.sql").unwrap();
+    let sql = sql.replace("out/embeddings/", &format!("{}/", rows.display()));
+    let statements: Vec<&str> = sql.split_inclusive(";\n").collect();
+    let found = asked("models/spine".as_ref(), &statements);
+    let similarity = |site: &str| -> f64 {
+        let line = found.lines().find(|line| line.contains(site)).unwrap_or_else(|| panic!("{site}\n{found}"));
+        line.split('|').nth(4).unwrap().trim().parse().unwrap()
+    };
+    let (training, north, south) = (similarity("(training set)"), similarity("NORTH"), similarity("SOUTH"));
+    assert!(north > south + 0.05, "{found}");
+    assert!((north - training).abs() < training - south, "{found}");
+}

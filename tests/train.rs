@@ -11,6 +11,7 @@ use foramen::train::encoder::{Batch, Config as Shape};
 use foramen::train::export::{About, export, export_untrained, hidden_states};
 use foramen::train::fit::{Config, Error, fit, read_run};
 use foramen::train::network::Network;
+use foramen::train::study;
 use foramen::train::{Precision, checkpoint, examples, pretrained};
 use ort::session::Session;
 use ort::value::Tensor;
@@ -241,10 +242,10 @@ fn a_run_stores_what_the_alignment_functions_ask() {
     };
     // Two reports of one segment each, after the embeddings and after each of two layers.
     let embeddings = asked(
-        "SELECT run, task, layer, count(*) AS rows, count(DISTINCT report_id) AS reports, min(array_length(embedding)) AS width
-         FROM 'RUN/embeddings.parquet' GROUP BY run, task, layer ORDER BY layer",
+        "SELECT run, model, task, layer, count(*) AS rows, count(DISTINCT report_id) AS reports, min(array_length(embedding)) AS width
+         FROM 'RUN/embeddings/' GROUP BY run, model, task, layer ORDER BY layer",
     );
-    let line = |layer: usize| format!("| first-run | multi | {layer}     | 2    | 2       | 16    |");
+    let line = |layer: usize| format!("| first-run | multi | multi | {layer}     | 2    | 2       | 16    |");
     assert_eq!(
         embeddings.lines().filter(|l| l.starts_with("| first")).collect::<Vec<_>>(),
         [line(0), line(1), line(2)]
@@ -262,4 +263,70 @@ fn a_run_stores_what_the_alignment_functions_ask() {
          WHERE a.task = 'disc' AND b.task = 'canal_stenosis' GROUP BY a.layer ORDER BY a.layer",
     );
     assert_eq!(cosines.matches("| true   | true |").count(), 3, "{cosines}");
+}
+
+#[test]
+fn a_study_trains_compares_resumes_and_draws() {
+    let (folder, schema) = (tempfile::tempdir().unwrap(), LabelSchema::spine());
+    tiny_encoder(folder.path());
+    let own = folder.path().join("own.jsonl");
+    let line = r#"{"id":"a","text":"L4-5: severe canal stenosis.","findings":{"L4-L5":{"canal_stenosis":"severe"}}}"#;
+    std::fs::write(&own, format!("{line}\n")).unwrap();
+    let config = study::Config {
+        regions: vec!["lumbar".into()],
+        seeds: vec![1, 2],
+        reports: 90,
+        held_out: 40,
+        test: vec![own],
+        pairs: 7,
+        encoder: folder.path().into(),
+        layers: 2,
+        vocabulary: 120,
+        max_tokens: 64,
+        steps: 4,
+        every: 2,
+        width: 64,
+        embedded: 40,
+        examples: 16,
+        ..study::Config::default()
+    };
+    let output = folder.path().join("study");
+    let mut lines = Vec::new();
+    let whole = study::study(&config, &schema, &output, |line| lines.push(line.to_string())).unwrap();
+    let tasks = whole.tasks("lumbar").to_vec();
+    assert!(tasks.len() >= 6 && tasks.ends_with(&[study::STYLE.into(), study::SHUFFLED.into()]), "{tasks:?}");
+    // For each seed two shared networks and one of each task; pairs of the first seed.
+    assert_eq!((whole.networks, lines.len()), (2 * (2 + tasks.len()) + 7, 2 * (2 + tasks.len()) + 7));
+    let disc = whole.results.iter().find(|r| r.task == "disc" && r.set == "synthetic").unwrap();
+    let multi = disc.multi.unwrap();
+    assert!((0.0..=1.0).contains(&multi.estimate) && multi.lower <= multi.estimate && multi.estimate <= multi.upper);
+    assert!((disc.gain.unwrap().estimate - (multi.estimate - disc.single.estimate)).abs() < 1e-9);
+    assert!(whole.results.iter().filter(|r| r.control).all(|r| r.multi.is_none() && r.all.is_some()));
+    let pairs = tasks.len() * (tasks.len() - 1) / 2;
+    let measured = |p: &&study::Pair| p.cosine.is_some() && p.similarity.is_some() && p.look_ahead.is_some();
+    assert_eq!(whole.pairs.iter().filter(measured).count(), pairs);
+    assert_eq!(whole.pairs.iter().filter(|p| p.gain.is_some()).count(), 7);
+    assert!(whole.rules.iter().any(|r| r.measure == "cosine" && r.truth == "look-ahead" && r.pairs == pairs));
+
+    // Stopped before some networks were finished: only these are trained again, to the same answers.
+    for name in ["lumbar-2.multi.json", "lumbar-1.disc.json"] {
+        std::fs::remove_file(output.join("outcomes").join(name)).unwrap();
+    }
+    lines.clear();
+    let resumed = study::study(&config, &schema, &output, |line| lines.push(line.to_string())).unwrap();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let scores = |s: &study::Summary| serde_json::to_string(&(&s.results, &s.pairs, &s.rules)).unwrap();
+    assert_eq!(scores(&resumed), scores(&whole));
+    let other = study::Config { steps: 5, ..config };
+    assert!(matches!(study::study(&other, &schema, &output, |_| {}), Err(Error::OtherRun(_))));
+
+    let page = study::page(&whole).unwrap();
+    assert!(page.matches("<svg").count() >= 8 && !page.contains("NaN") && !page.contains("http-equiv"));
+    assert!(!page.contains("src=") && !page.contains("<script"), "the page needs nothing else");
+    assert!(
+        whole.table().contains("what alignment foretells")
+            && whole.table().contains("keep apart") | whole.table().contains("share")
+    );
+    let missing = study::summarise(folder.path()).err().unwrap().to_string();
+    assert!(missing.contains("config.toml"), "{missing}");
 }

@@ -69,6 +69,7 @@ pub fn context(
     let state = context.state_ref();
     foramen_udfs::register_all(&mut *state.write(), &model, &reader)?;
     foramen_udfs::register_hl7_tables(&mut state.write(), &reader)?;
+    foramen_udfs::register_sharing_tables(&mut state.write());
     Ok(context)
 }
 

@@ -1,7 +1,7 @@
 //! What the alignment functions of SQL ask: embeddings of every layer, and gradients of every task, stored as Parquet.
 //!
-//! Both are of a fixed probe: motion segments of held-out reports, the same for every model that is to be compared. `embeddings.parquet` has
-//! the pooled state after each layer of the finished network; `gradients/STEP.parquet` has, every some steps, the gradient of each
+//! Both are of a fixed probe: motion segments of held-out reports, the same for every model that is to be compared. `embeddings/` has
+//! the pooled state after each layer of the finished network; `gradients/` has, every some steps, the gradient of each
 //! task's loss with respect to each shared layer, from one forward pass over the same examples.
 
 use super::data::Report;
@@ -26,8 +26,8 @@ use tokenizers::Tokenizer;
 
 /// Name of the shared model in the column `task`.
 pub const MULTI: &str = "multi";
-/// File of embeddings in a run's folder.
-pub const EMBEDDINGS: &str = "embeddings.parquet";
+/// Folder of embeddings in a run's folder.
+pub const EMBEDDINGS: &str = "embeddings";
 /// Folder of gradients in a run's folder.
 pub const GRADIENTS: &str = "gradients";
 
@@ -53,31 +53,45 @@ impl Default for Analysis {
 /// The seed of the projection, so that gradients of different runs can be compared.
 const PROJECTION: u64 = 0x0066_6f72_616d_656e;
 
-/// Writes the pooled state of every motion segment of `reports` after the embeddings and each layer: the columns `run`, `task`, `layer`,
-/// `report_id`, `level`, `embedding`.
+/// Whose embeddings a file has: its columns `run`, `model` and `task`.
+#[derive(Debug, Clone, Copy)]
+pub struct Of<'a> {
+    /// What was trained together.
+    pub run: &'a str,
+    /// The network within the run.
+    pub model: &'a str,
+    /// The one task that it learnt, or [`MULTI`].
+    pub task: &'a str,
+}
+
+/// Inputs of the motion segments of reports: report id, level and token ids.
+pub fn inputs(tokenizer: &Tokenizer, max_tokens: usize, reports: &[Report]) -> Vec<(String, String, Vec<u32>)> {
+    let of_report = |report: &Report| {
+        let encoded = |segment: report::Segment| {
+            let ids = examples::encode(tokenizer, &segment.input, max_tokens);
+            (report.id.clone(), segment.level.to_string(), ids)
+        };
+        report::segments(&report.text).into_iter().map(encoded).collect::<Vec<_>>()
+    };
+    reports.iter().flat_map(of_report).collect()
+}
+
+/// Writes the pooled state of every input (report id, level, token ids) after the embeddings and each layer: the columns `run`, `model`,
+/// `task`, `layer`, `report_id`, `level`, `embedding`.
 ///
 /// # Errors
 /// [`Error::File`] where the file can't be written.
 pub fn write_embeddings(
     path: &Path,
-    run: &str,
-    task: &str,
+    of: Of<'_>,
     network: &Network,
-    tokenizer: &Tokenizer,
-    max_tokens: usize,
-    reports: &[Report],
+    inputs: Vec<(String, String, Vec<u32>)>,
 ) -> Result<(), Error> {
-    let mut inputs = Vec::new();
-    for report in reports {
-        for segment in report::segments(&report.text) {
-            let ids = examples::encode(tokenizer, &segment.input, max_tokens);
-            inputs.push((report.id.clone(), segment.level.to_string(), ids));
-        }
-    }
     let width = network.encoder.config.width;
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     let schema = Schema::new(vec![
         text("run"),
+        text("model"),
         text("task"),
         Field::new("layer", DataType::Int32, false),
         text("report_id"),
@@ -89,17 +103,14 @@ pub fn write_embeddings(
         let pass = network.forward(Batch::new(chunk.iter().map(|(_, _, ids)| ids.as_slice())), 0.0, 0);
         for (layer, states) in pass.pooled().into_iter().enumerate() {
             let rows = chunk.len();
-            let column = |value: &dyn Fn(usize) -> String| -> ArrayRef {
-                Arc::new((0..rows).map(|row| Some(value(row))).collect::<StringArray>())
-            };
-            let id = |row: usize| chunk.get(row).map(|(id, _, _)| id.clone()).unwrap_or_default();
-            let level = |row: usize| chunk.get(row).map(|(_, level, _)| level.clone()).unwrap_or_default();
+            let same = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value; rows])) };
             writer.write(vec![
-                column(&|_| run.to_owned()),
-                column(&|_| task.to_owned()),
+                same(of.run),
+                same(of.model),
+                same(of.task),
                 Arc::new(Int32Array::from(vec![layer as i32; rows])),
-                column(&id),
-                column(&level),
+                Arc::new(StringArray::from_iter_values(chunk.iter().map(|(id, _, _)| id))),
+                Arc::new(StringArray::from_iter_values(chunk.iter().map(|(_, level, _)| level))),
                 list(width, states.data)?,
             ])?;
         }
@@ -107,12 +118,16 @@ pub fn write_embeddings(
     writer.finish()
 }
 
-/// The gradient of each task's loss over `probe` with respect to each shared layer (0: the embeddings), projected to `width` values:
-/// `[task][layer][width]`. Without dropout, smoothing or weights, so that it is of the network and the examples alone.
-pub fn gradients(network: &Network, probe: &[Example], schema: &LabelSchema, width: usize) -> Vec<Vec<Vec<f32>>> {
+/// The gradient of each task's loss over `probe`, one after the other from one forward pass. Without dropout, smoothing or weights, so
+/// that it is of the network and the examples alone.
+pub(super) fn each_gradient(
+    network: &Network,
+    probe: &[Example],
+    tasks: usize,
+    mut visit: impl FnMut(usize, &Network),
+) {
     let pass = network.forward(Batch::new(probe.iter().map(|example| example.ids.as_slice())), 0.0, 0);
-    let layers = network.encoder.config.layers + 1;
-    let of_task = |task: usize| {
+    for task in 0..tasks {
         let d = pass.logits().iter().enumerate().map(|(other, logits)| {
             let targets: Vec<u8> = probe.iter().map(|example| example.grades[task]).collect();
             (other == task).then(|| cross_entropy(logits, &targets, &vec![1.0; logits.cols], 0.0).1)
@@ -120,17 +135,27 @@ pub fn gradients(network: &Network, probe: &[Example], schema: &LabelSchema, wid
         let d: Vec<_> = d.collect();
         let mut gradient = network.zeros_like();
         network.backward(&pass, &d, &mut gradient);
-        let mut projected = vec![vec![0.0f32; width]; layers];
-        for (name, matrix) in gradient.encoder.parameters() {
-            let layer = layer_of(&name);
-            let salt = name.bytes().fold(PROJECTION, |hash, byte| mix(hash ^ u64::from(byte)));
-            if let Some(sums) = projected.get_mut(layer) {
-                project(&matrix.data, salt, sums);
-            }
+        visit(task, &gradient);
+    }
+}
+
+/// A gradient with respect to each shared layer (0: the embeddings), projected to `width` values: `[layer][width]`.
+pub(super) fn projected(gradient: &Network, width: usize) -> Vec<Vec<f32>> {
+    let mut projected = vec![vec![0.0f32; width]; gradient.encoder.config.layers + 1];
+    for (name, matrix) in gradient.encoder.parameters() {
+        let salt = name.bytes().fold(PROJECTION, |hash, byte| mix(hash ^ u64::from(byte)));
+        if let Some(sums) = projected.get_mut(layer_of(&name)) {
+            project(&matrix.data, salt, sums);
         }
-        projected
-    };
-    (0..schema.tasks().len()).map(of_task).collect()
+    }
+    projected
+}
+
+/// The gradient of each task's loss over `probe` with respect to each shared layer, projected: `[task][layer][width]`.
+pub fn gradients(network: &Network, probe: &[Example], schema: &LabelSchema, width: usize) -> Vec<Vec<Vec<f32>>> {
+    let mut all = Vec::new();
+    each_gradient(network, probe, schema.tasks().len(), |_, gradient| all.push(projected(gradient, width)));
+    all
 }
 
 /// Writes gradients of a step: the columns `run`, `step`, `task`, `layer`, `gradient`. The projection is in the schema's metadata.
@@ -138,13 +163,12 @@ pub fn gradients(network: &Network, probe: &[Example], schema: &LabelSchema, wid
 /// # Errors
 /// [`Error::File`] where the file can't be written.
 pub fn write_gradients(
-    folder: &Path,
+    path: &Path,
     run: &str,
     step: u64,
     schema: &LabelSchema,
     gradients: &[Vec<Vec<f32>>],
 ) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::File { path: folder.into(), source })?;
     let width = gradients.first().and_then(|layers| layers.first()).map_or(0, Vec::len);
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     let metadata = [
@@ -160,8 +184,7 @@ pub fn write_gradients(
         Field::new("gradient", vectors(width), false),
     ];
     let table = Schema::new_with_metadata(fields, HashMap::from(metadata));
-    let path = folder.join(format!("{step:08}.parquet"));
-    let mut writer = Writer::create(&path, table)?;
+    let mut writer = Writer::create(path, table)?;
     for (task, layers) in schema.tasks().iter().zip(gradients) {
         let rows = layers.len();
         let same = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value; rows])) };
@@ -215,6 +238,9 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn create(path: &'a Path, schema: Schema) -> Result<Self, Error> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| Error::File { path: folder.into(), source })?;
+        }
         let partial = path.with_extension("partial");
         let file = File::create(&partial).map_err(|source| Error::File { path: partial.clone(), source })?;
         let schema = Arc::new(schema);

@@ -209,7 +209,7 @@ fn read_data(config: &Config) -> Result<(Vec<Report>, Vec<Report>), Error> {
 }
 
 /// Weight of each grade of each task: its inverse frequency to the power of `balance`, with a mean of 1 over the examples.
-fn grade_weights(examples: &[&Example], schema: &LabelSchema, balance: f32) -> Vec<Vec<f32>> {
+pub(super) fn grade_weights(examples: &[&Example], schema: &LabelSchema, balance: f32) -> Vec<Vec<f32>> {
     let weights = schema.tasks().iter().enumerate().map(|(index, task)| {
         let mut counts = vec![0usize; task.grades.len()];
         examples.iter().for_each(|e| counts[e.grades[index] as usize] += 1);
@@ -240,7 +240,7 @@ pub fn answer(network: &Network, tokenizer: &Tokenizer, reports: &[Report], max_
     rows
 }
 
-fn argmax(row: &[f32]) -> u8 {
+pub(super) fn argmax(row: &[f32]) -> u8 {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }) as u8
 }
 
@@ -320,10 +320,12 @@ pub fn fit(
     }
     let trained = read_run(output, schema)?;
     if config.analysis.is_some() {
-        let (path, name) = (output.join(analysis::EMBEDDINGS), name_of(output));
-        let Trained { network, tokenizer, .. } = &trained;
+        let run = name_of(output);
+        let path = output.join(analysis::EMBEDDINGS).join(format!("{run}.parquet"));
         let probe = if held_out.is_empty() { &learnt } else { &held_out };
-        analysis::write_embeddings(&path, &name, analysis::MULTI, network, tokenizer, config.max_tokens, probe)?;
+        let inputs = analysis::inputs(&trained.tokenizer, config.max_tokens, probe);
+        let of = analysis::Of { run: &run, model: analysis::MULTI, task: analysis::MULTI };
+        analysis::write_embeddings(&path, of, &trained.network, inputs)?;
         report(&format!("embeddings and gradients are in {}", output.display()));
     }
     Ok(trained)
@@ -481,8 +483,8 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         let gradients = analysis::gradients(&self.network, &self.probe, self.schema, analysis.width);
-        let folder = self.output.join(analysis::GRADIENTS);
-        analysis::write_gradients(&folder, &name_of(self.output), step, self.schema, &gradients)
+        let path = self.output.join(analysis::GRADIENTS).join(format!("{step:08}.parquet"));
+        analysis::write_gradients(&path, &name_of(self.output), step, self.schema, &gradients)
     }
 
     /// Writes the epoch's metrics, its network where it is the best so far, and the state that the next one starts from.
@@ -547,7 +549,7 @@ fn batch_of(examples: &[&Example], seed: u64) -> (Batch, Vec<bool>) {
     (Batch::new(ids), mirrored)
 }
 
-fn normal(rng: &mut ChaCha8Rng) -> f32 {
+pub(super) fn normal(rng: &mut ChaCha8Rng) -> f32 {
     use rand::RngExt;
     // Box and Muller (1958).
     let (u, v): (f32, f32) = (rng.random::<f32>().max(1e-7), rng.random());

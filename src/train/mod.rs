@@ -20,6 +20,7 @@ mod onnx;
 pub mod optim;
 pub mod pretrained;
 pub mod scores;
+pub mod study;
 
 pub use graph::Precision;
 pub use math::Matrix;

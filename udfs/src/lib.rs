@@ -20,6 +20,7 @@ mod hl7_table;
 mod register;
 mod report_segments;
 mod rows;
+mod sharing;
 
 #[cfg(test)]
 mod testing;
@@ -41,3 +42,4 @@ pub use hl7_reports::hl7_reports_udf;
 pub use hl7_table::{hl7_table_schema, register_hl7_tables};
 pub use register::{all_aggregate, all_scalar, register_all};
 pub use report_segments::report_segments_udf;
+pub use sharing::{MIN_COSINE, MIN_SIMILARITY, register_sharing_tables};

@@ -4,6 +4,7 @@ mod corpus;
 mod evaluate;
 mod export;
 mod fit;
+mod study;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -30,6 +31,7 @@ enum Command {
     Fit(fit::Args),
     Evaluate(evaluate::Args),
     Export(export::Args),
+    Study(study::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Fit(args) => fit::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Export(args) => export::run(args),
+        Command::Study(args) => study::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 mod alignment;
 mod findings;
 mod functions;
+mod sharing;
 mod table;
 
 use crate::engine::ReportModel;
