@@ -7,7 +7,7 @@ CREATE EXTERNAL TABLE written (id VARCHAR, text VARCHAR) STORED AS JSON LOCATION
 CREATE TABLE training AS
 SELECT id, e['level'] AS level, e['embedding'] AS embedding,
   concat_ws('/', f['disc'], f['canal_stenosis'], f['thecal_sac'], f['nerve_root']) AS grades,
-  row_number() OVER (ORDER BY md5(id), e['level']) % 2 AS half
+  row_number() OVER (ORDER BY reverse(id), e['level']) % 2 AS half
 FROM (SELECT id, unnest(embed_segments(text)) AS e, unnest(extract_findings(text)) AS f FROM written);
 
 -- What is compared: each site's weeks, and one half of the training set, which says how alike they are when nothing has changed.
@@ -21,7 +21,7 @@ UNION ALL SELECT '(training set)', NULL, id, level, embedding, grades FROM train
 WITH numbered AS (
   SELECT *, row_number() OVER (PARTITION BY site, week, grades ORDER BY id, level) AS n FROM live
 ), known AS (
-  SELECT embedding, grades, row_number() OVER (PARTITION BY grades ORDER BY md5(id), level) AS n FROM training WHERE half = 0
+  SELECT embedding, grades, row_number() OVER (PARTITION BY grades ORDER BY reverse(id), level) AS n FROM training WHERE half = 0
 )
 SELECT site, week, count(*) AS pairs,
   round(linear_cka_debiased(numbered.embedding, known.embedding), 3) AS similarity,

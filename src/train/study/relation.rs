@@ -132,7 +132,9 @@ mod tests {
         let points: Vec<(usize, f64, f64)> =
             (0..20).map(|i| (i % 2, f64::from(i as u8), f64::from(i as u8) - 9.5)).collect();
         let told = rule("cosine", "trained", &points).unwrap();
-        assert_eq!((told.accuracy, told.correlation, told.helped), (1.0, Some(1.0), 0.5));
+        // Each half puts its threshold a little to one side of the truth.
+        assert!(told.accuracy >= 0.95 && told.baseline == 0.5, "{told:?}");
+        assert_eq!((told.correlation, told.helped), (Some(1.0), 0.5));
         assert!((told.threshold - 9.5).abs() < 1e-9);
         // The same with the help dealt out without regard to the measure.
         let blind: Vec<(usize, f64, f64)> = points
