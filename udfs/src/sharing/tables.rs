@@ -3,7 +3,7 @@
 use super::groups::{self, Affinities};
 use crate::all_aggregate;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, RecordBatch, StringArray};
-use arrow::compute::cast;
+use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, ParamValues, Result, ScalarValue, exec_err};
 use datafusion::datasource::listing::ListingTableUrl;
@@ -78,27 +78,22 @@ impl Question {
         let session = session(&context);
         self.open(&session).await?;
         let pairs = Self::new(&self.folder, Answer::Pairs);
-        let Answer::Pairs = self.answer else {
-            let schema = pairs.schema();
-            let rows: Vec<RecordBatch> = pairs.pairs(&session).await?.try_collect().await?;
-            let rows = arrow::compute::concat_batches(&schema, &rows)?;
-            let answer = match self.answer {
-                Answer::Verdict { min_cosine, min_similarity } => {
-                    session.register_batch("pairs", rows)?;
-                    let parameters = parameters([
-                        ("min_cosine", ScalarValue::from(min_cosine)),
-                        ("min_similarity", ScalarValue::from(min_similarity)),
-                    ]);
-                    session.sql(VERDICT).await?.with_param_values(parameters)?.collect().await?
-                }
-                Answer::Groups { models } => vec![grouped(&rows, models, &self.schema)?],
-                Answer::Pairs => vec![rows],
-            };
-            let answer = answer.into_iter().map(|batch| conform(&batch, &self.schema)).collect::<Result<Vec<_>>>()?;
-            let stream = futures::stream::iter(answer.into_iter().map(Ok));
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema, stream)));
+        let schema = pairs.schema();
+        let pairs = pairs.pairs(&session).await?;
+        let answer = match self.answer {
+            Answer::Pairs => return Ok(pairs),
+            Answer::Verdict { min_cosine, min_similarity } => {
+                session.register_batch("pairs", whole(pairs, &schema).await?)?;
+                let parameters = parameters([
+                    ("min_cosine", ScalarValue::from(min_cosine)),
+                    ("min_similarity", ScalarValue::from(min_similarity)),
+                ]);
+                session.sql(VERDICT).await?.with_param_values(parameters)?.collect().await?
+            }
+            Answer::Groups { models } => vec![grouped(&whole(pairs, &schema).await?, models, &self.schema)?],
         };
-        pairs.pairs(&session).await
+        let answer = answer.into_iter().map(|batch| conform(&batch, &self.schema)).collect::<Vec<_>>();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema, futures::stream::iter(answer))))
     }
 
     /// The pairs of each run and layer, one after the other.
@@ -165,6 +160,11 @@ impl PartitionStream for Question {
         let batches = futures::stream::once(self.clone().batches(context)).try_flatten();
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
     }
+}
+
+/// All rows of a stream as one batch.
+async fn whole(rows: SendableRecordBatchStream, schema: &SchemaRef) -> Result<RecordBatch> {
+    Ok(concat_batches(schema, &rows.try_collect::<Vec<_>>().await?)?)
 }
 
 /// A session of its own, so that no table of the asking one is seen or hidden, in its runtime: stores and memory are shared.
