@@ -258,8 +258,9 @@ fn plan(config: &Config, regions: &[RegionData]) -> Vec<Name> {
             let mut add = |model: String, tasks: Vec<usize>| {
                 names.push(Name { run: run.clone(), region: index, seed: *seed, model, tasks });
             };
-            add(MULTI.into(), data.findings());
+            // First, since every question about gradients is asked of it.
             add(ALL.into(), every.clone());
+            add(MULTI.into(), data.findings());
             every.iter().for_each(|one| add(task(*one).into(), vec![*one]));
             if repetition < config.pair_seeds {
                 let pairs = every.iter().flat_map(|a| every.iter().filter(move |b| a < b).map(move |b| (*a, *b)));
