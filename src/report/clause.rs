@@ -18,6 +18,11 @@ static SHARED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?i)\b(?:both|each|all|these|those|former|latter|respective\w*|same|two|three|first|second|upper|lower|either|neither|others?)\b")
         .expect("a fixed pattern")
 });
+static BEFORE_LEVEL: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?i)[,;]\s*(?:and\s+|but\s+)?(?:at|in)\s+(?:the\s+)?$").expect("a fixed pattern"));
+static AFTER_LEVEL: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)^\s*(?:levels?\b)?\s*,?\s*(?:there(?:'s| is| are)?|theres)\b").expect("a fixed pattern")
+});
 static CONTRAST: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?i)(?:,\s*)?\b(?:while|whereas|whilst)\b|;").expect("a fixed pattern"));
 
@@ -61,6 +66,7 @@ fn clauses(text: &str, piece: &Piece) -> Vec<Clause> {
         cuts.extend(CONTRAST.find_iter(body).map(|found| piece.range.start + found.end()));
     }
     cuts.extend(listed(text, piece).unwrap_or_default());
+    cuts.extend(opened(text, piece));
     cuts.sort_unstable();
     cuts.dedup();
     cuts.push(piece.range.end);
@@ -94,6 +100,16 @@ fn clauses(text: &str, piece: &Piece) -> Vec<Clause> {
     }
     out.retain(|clause| clause.range.start < clause.range.end);
     out
+}
+
+/// Cuts before a level that a clause of its own begins with (", at L4-5 there is").
+fn opened<'a>(text: &'a str, piece: &'a Piece) -> impl Iterator<Item = usize> + 'a {
+    piece.names.iter().filter(|name| name.levels.is_some()).filter_map(|name| {
+        let before = text.get(piece.range.start..name.range.start)?;
+        let comma = BEFORE_LEVEL.find(before)?.start() + 1;
+        let after = text.get(name.range.end..piece.range.end)?;
+        AFTER_LEVEL.is_match(after).then_some(piece.range.start + comma)
+    })
 }
 
 /// The cuts of a list that goes level by level ("L3-4 bulge, L4-5 protrusion"): every level but the first follows a comma, a

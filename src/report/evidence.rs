@@ -78,7 +78,15 @@ fn read(text: &str) -> Vec<Sentence> {
             out.push(Sentence { range, leads, opens, paragraph, level, mentions, groups: Vec::new(), others: false });
             continue;
         }
-        for (index, mut range) in sentence::sentences(text, range).into_iter().enumerate() {
+        let sentences = sentence::sentences(text, range);
+        let count = sentences.len();
+        for (index, mut range) in sentences.into_iter().enumerate() {
+            // "SPINAL CANAL. L4-5: severe. L3-4: moderate."
+            if index + 1 < count && text.get(range.clone()).is_some_and(section::is_structure) {
+                leads = std::iter::once(range).collect();
+                opens = Some(Kind::Structure);
+                continue;
+            }
             // a structure's heading within the line: "Canal: patent. Foramina: mild narrowing at L4-5."
             if index > 0
                 && let Some(end) = text.get(range.clone()).and_then(section::structure)
@@ -250,6 +258,8 @@ struct Walk {
     carry: Levels,
     /// Levels named in this part of the report, the last one last.
     recent: Vec<Level>,
+    /// Levels of the last sentence that named several, in its order.
+    list: Vec<Level>,
     seen: Levels,
     last_region: Option<Region>,
     pieces: Vec<(Levels, Piece)>,
@@ -295,6 +305,7 @@ impl Walk {
                 (self.heading, self.carry, self.under) = (Levels::NONE, Levels::NONE, false);
                 if kind == Kind::Part {
                     self.recent.clear();
+                    self.list.clear();
                 }
             }
             None if sentence.paragraph && self.under => (self.heading, self.under) = (Levels::NONE, false),
@@ -337,6 +348,15 @@ impl Walk {
             }
         }
         self.carry = if leans { self.heading } else { owner };
+        let mut list: Vec<Level> = Vec::new();
+        for level in sentence.mentions.iter().filter_map(|mention| mention.levels).flat_map(Levels::iter) {
+            if !list.contains(&level) {
+                list.push(level);
+            }
+        }
+        if list.len() > 1 {
+            self.list = list;
+        }
         for level in
             sentence.mentions.iter().fold(Levels::NONE, |set, m| set.union(m.levels.unwrap_or_default())).iter()
         {
@@ -394,7 +414,7 @@ impl Walk {
         }
         let picks = if sentence.level.is_none() { group::picks(body) } else { Vec::new() };
         for (range, pick) in picks {
-            if let Some(level) = self.pick(&sentence.mentions, range.start, pick) {
+            if let Some(level) = self.pick(&sentence.mentions, range.start, pick).or_else(|| self.of_list(pick)) {
                 names.push(Name { range: shift(&range), levels: Some([level].into_iter().collect()) });
             }
         }
@@ -438,10 +458,27 @@ impl Walk {
         let [first, last] = *pool.as_slice() else { return None };
         Some(match pick {
             Pick::First => first,
-            Pick::Last => last,
-            Pick::Upper => first.min(last),
-            Pick::Lower => first.max(last),
+            Pick::Second | Pick::Last => last,
+            Pick::Upper | Pick::Uppermost => first.min(last),
+            Pick::Lower | Pick::Lowermost => first.max(last),
+            Pick::Third | Pick::Middle => return None,
         })
+    }
+
+    /// Which of the levels last listed a word picks ("the first of these", "the middle one").
+    fn of_list(&self, pick: Pick) -> Option<Level> {
+        let list = &self.list;
+        match pick {
+            Pick::First => list.first(),
+            Pick::Second => list.get(1),
+            Pick::Third => list.get(2),
+            Pick::Last => list.last(),
+            Pick::Uppermost => list.iter().min(),
+            Pick::Lowermost => list.iter().max(),
+            Pick::Middle if list.len() == 3 => list.get(1),
+            Pick::Middle | Pick::Upper | Pick::Lower => None,
+        }
+        .copied()
     }
 
     /// The regions that the report examines where `at` stands: by the title above, else by what is named.

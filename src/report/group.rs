@@ -23,13 +23,13 @@ static GROUP: LazyLock<Regex> = LazyLock::new(|| {
         r"(?ix)\b(?:
         (?P<rest>
             (?:all\s+|any\s+|each\s+|every\s+|none\s+|no\s+)?(?:of\s+)?(?:the\s+)?
-            (?: (?:rest|remainder)(?:\s+of)?(?:\s+the)? | (?:all\s+|any\s+)?(?:the\s+)?(?:other|remaining|remainig) )
+            (?: (?:rest|remainder)(?:\s+of)?(?:\s+the)? | (?:all\s+|any\s+)?(?:the\s+)?(?:other|remaining|remainig|remaning|remianing) )
         )
         | (?P<all> (?:all|any|each|every|none|every\s+one|each\s+one)(?:\s+of)?(?:\s+the)? )
         )
         \s+
-        (?P<middle>(?:(?:cervical|thoracic|dorsal|lumbar|lumber|lumbosacral|visuali[sz]ed|imaged|intervertebral|inter-vertebral|vertebral|spinal|examined|included|scanned|three|two|four|five|disc|disk|motion|remaining|c|t|l)[\s\-]+){0,3})
-        (?P<noun>levels?|dis[ck]s?|dis[ck]\s+spaces?|(?:motion\s+)?segments?|inter-?spaces?|inter-?vertebral\s+spaces?|spaces?)\b",
+        (?P<middle>(?:(?:cervical|thoracic|dorsal|lumbar|lumber|lumabr|lumbosacral|visuali[sz]ed|imaged|intervertebral|inter-vertebral|vertebral|spinal|examined|included|scanned|three|two|four|five|disc|disk|motion|remaining|c|t|l)[\s\-]+){0,3})
+        (?P<noun>levels?|levles|dis[ck]s?|dis[ck]\s+spaces?|(?:motion\s+)?segments?|inter-?spaces?|inter-?vertebral\s+spaces?|spaces?)\b",
     )
     .expect("a fixed pattern")
 });
@@ -43,6 +43,8 @@ static FINDING: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?i)^s?\s*-?(?:herniat|protru|bulg|extru|prolaps|lesion|disease|patholog|abnormal|degenerat|desiccat|material|fragment|osteophyt|narrowing|displace)\w*")
         .expect("a fixed pattern")
 });
+static BULGE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?i)^\s+(?:bulge|protrude|herniate|prolapse)\b").expect("a fixed pattern"));
 static ALL_AFTER: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?i)\b((?:(?:the|intervertebral|cervical|thoracic|dorsal|lumbar)\s+)*(?:levels|dis[ck]s|segments|dis[ck] spaces))\s+(?:are|were|appear|look|remain)\s+all\b")
         .expect("a fixed pattern")
@@ -68,9 +70,12 @@ static ANAPHOR: LazyLock<Regex> = LazyLock::new(|| {
 });
 static PICK: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"(?ix)(?P<named>\b(?:the\s+)?(?:former|latter)(?:\s+(?:level|disc|one)\b)?)
-        | \bat\s+(?P<order>the\s+(?:first|second|upper|lower)(?:\s+(?:level|one|of\s+the\s+two|of\s+these)\b)?)\s*(?:[,.;):]|$|\band\b|\bonly\b)
-        | ^(?P<start>the\s+(?:first|second|upper|lower)(?:\s+(?:one|of\s+these|of\s+the\s+two))?)\s+(?:has|is|shows|with|also|only)\b",
+        r"(?ix)(?P<named>\b(?:the\s+)?(?:former|latter)(?:\s+(?:level|disc|one)\b)?
+            | \bthe\s+(?:first|second|third|last|uppermost|lowermost|lowest|highest|middle)\s+of\s+(?:these|them|the\s+(?:two|three|four))(?:\s+(?:levels|discs)\b)?
+            | \bthe\s+(?:uppermost|lowermost|middle)\s+(?:one|level|disc|segment)\b)
+        | \bat\s+(?P<order>the\s+(?:first|second|third|last|upper|lower|uppermost|lowermost|lowest|highest|middle)(?:\s+(?:level|one|of\s+the\s+two|of\s+these)\b)?)\s*(?:[,.;):]|$|\band\b|\bonly\b)
+        | ^(?P<start>the\s+(?:first|second|third|last|upper|lower|uppermost|lowermost|lowest|highest|middle)(?:\s+(?:one|of\s+these|of\s+the\s+two))?)\s+
+            (?:has|is|shows|with|also|only|merely|just|alone|does|touches|contacts|indents|compresses|flattens|narrows|reaches|abuts|causes|produces|extends|deforms|displaces|effaces)\b",
     )
     .expect("a fixed pattern")
 });
@@ -90,7 +95,10 @@ pub(super) fn groups(sentence: &str) -> Vec<Group> {
             let count = ["two", "three", "four", "five"].iter().zip(2..).find(|(word, _)| middle.contains(**word));
             let spaces = noun.starts_with("space") && !middle.contains("vertebral") && !middle.contains("dis");
             // "no other disc herniation" and "any disc bulge" speak of the finding
-            let finding = noun.starts_with("dis") && FINDING.is_match(sentence.get(all.end()..)?);
+            let after = sentence.get(all.end()..)?;
+            // … but "the remaining discs bulge" of the discs.
+            let finding =
+                noun.starts_with("dis") && FINDING.is_match(after) && !(noun.ends_with('s') && BULGE.is_match(after));
             // "all three levels" are those being spoken of
             if finding || (count.is_some() && !remaining) || spaces {
                 return None;
@@ -138,10 +146,15 @@ pub(super) fn anaphors(sentence: &str) -> Vec<(Range<usize>, Option<usize>)> {
 pub(super) enum Pick {
     /// "the former": the one named first.
     First,
-    /// "the latter": the one named last.
+    Second,
+    Third,
+    /// "the latter", "the last": the one named last.
     Last,
+    Middle,
     Upper,
     Lower,
+    Uppermost,
+    Lowermost,
 }
 
 /// Words that pick one of two levels named before ("the former", "at the lower of the two").
@@ -150,8 +163,19 @@ pub(super) fn picks(sentence: &str) -> Vec<(Range<usize>, Pick)> {
         .filter_map(|found| {
             let words = found.name("named").or(found.name("order")).or(found.name("start"))?;
             let lower = words.as_str().to_lowercase();
-            let pick =
-                [("former", Pick::First), ("first", Pick::First), ("upper", Pick::Upper), ("lower", Pick::Lower)];
+            let pick = [
+                ("former", Pick::First),
+                ("first", Pick::First),
+                ("second", Pick::Second),
+                ("third", Pick::Third),
+                ("middle", Pick::Middle),
+                ("uppermost", Pick::Uppermost),
+                ("highest", Pick::Uppermost),
+                ("lowermost", Pick::Lowermost),
+                ("lowest", Pick::Lowermost),
+                ("upper", Pick::Upper),
+                ("lower", Pick::Lower),
+            ];
             let pick = pick.iter().find(|(word, _)| lower.contains(word)).map_or(Pick::Last, |(_, pick)| *pick);
             Some((words.range(), pick))
         })
@@ -228,6 +252,8 @@ mod tests {
             "Other lumbar disc spaces: nothing abnormal",
             "at any of the other levels",
             "remainder of lumbar discs",
+            "The remaining lumbar discs bulge slightly",
+            "The remianing lumbar levles are normal",
         ] {
             assert_eq!(read(sentence), Some(true), "{sentence}");
         }
@@ -239,6 +265,7 @@ mod tests {
             "none of the levels",
             "Thoracic discs are all normal",
             "all of the visualized discs",
+            "all cervical discs bulge",
         ] {
             assert_eq!(read(sentence), Some(false), "{sentence}");
         }

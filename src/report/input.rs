@@ -13,6 +13,9 @@ static SIDES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     [
         // the abbreviation's full stop, where the sentence goes on
         (r"\b([Ll]t|LT|[Rr]t|RT|[Bb]ilat|[Bb]il)\.(\s+[a-z])", "$1$2"),
+        // as speech recognition writes it
+        (r"(?i)\b(?:write|rite|rigth|rihgt)\b", "right"),
+        (r"(?i)\b(?:lefft|letf|leftt)\b", "left"),
         (r"(?i)\bb\s?/\s?l\b|\bbilat\b|\bbil\b|\bBL\b", "bilateral"),
         (r"(?i)\b(?:l|lt)\b\.?\s?>\s?(?:r|rt)\b", "left > right"),
         (r"(?i)\b(?:r|rt)\b\.?\s?>\s?(?:l|lt)\b", "right > left"),

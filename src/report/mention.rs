@@ -109,14 +109,14 @@ fn chain(text: &str, start: usize) -> Option<Vec<Item>> {
     Some(items)
 }
 
-/// A lettered vertebra at `start`: "L4", "L 4", "L-4", "LV4", "L four", "lumbar 4".
+/// A lettered vertebra at `start`: "L4", "L 4", "L-4", "LV4", "Th4", "L four", "lumbar 4".
 fn lettered(text: &str, start: usize, joint: Joint) -> Option<Item> {
     let rest = text.get(start..)?;
     let first = rest.chars().next()?;
     let letter = letter(first)?;
     let word = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
     let after = match rest.get(..word)?.to_ascii_lowercase().as_str() {
-        "c" | "t" | "d" | "l" | "s" | "cv" | "tv" | "dv" | "lv" => word,
+        "c" | "t" | "d" | "l" | "s" | "cv" | "tv" | "dv" | "lv" | "th" => word,
         "lumbar" | "cervical" | "thoracic" | "dorsal" => {
             let (number, end) = number(text, start + word + 1)?;
             // "lumbar 4-5", but not "lumbar 4 mm" or "thoracic 12"
@@ -187,11 +187,13 @@ fn next_item(text: &str, from: usize) -> Option<Item> {
         return None;
     }
     if matches!(joint, Joint::Dash | Joint::Slash)
-        && let Some(after) = text.get(at..)?.strip_prefix("SI")
+        && let Some((letter, after)) = ["S", "T", "L"]
+            .iter()
+            .find_map(|letter| Some((letter, text.get(at..)?.strip_prefix(letter)?.strip_prefix('I')?)))
         && !after.starts_with(char::is_alphanumeric)
     {
-        // "L5-SI", a one typed as a capital letter
-        return Some(Item { joint, letter: Some('S'), number: 1, start: at, end: at + 2 });
+        // "L5-SI", "C7-TI": a one typed or scanned as a capital letter
+        return Some(Item { joint, letter: letter.chars().next(), number: 1, start: at, end: at + 2 });
     }
     let (number, end) = number(text, at).or_else(|| number_word(text, at))?;
     Some(Item { joint, letter: None, number, start: at, end })
@@ -311,7 +313,7 @@ fn read(text: &str, items: &[Item], found: &mut Vec<Mention>) -> usize {
             element.next = further.next;
         }
         let (Some(first), Some(final_)) = (items.get(index), items.get(element.next.saturating_sub(1))) else { break };
-        let between = !element.pair && is_between(text, first.start);
+        let between = is_between(text, first.start);
         if let (true, Some(next)) = (between, items.get(element.next))
             && next.joint == Joint::And
             && let Some(further) = self::element(text, items, element.next, Some(element.bottom))
@@ -563,12 +565,15 @@ mod tests {
             ("L4 to the sacrum", ""),
             ("L3-4; 4-5; 5-1", "L3-L4 | L4-L5 | L5-S1"),
             ("L5-SI", "L5-S1"),
+            ("C7-TI and T12/LI", "C7-T1 | T12-L1"),
             ("L3-L4-L5", "L3-L4 L4-L5"),
             ("L3/L4/L5/S1", "L3-L4 L4-L5 L5-S1"),
             ("L4-L5-S1", "L4-L5 L5-S1"),
             ("C4/5, 5/6, 6/7", "C4-C5 | C5-C6 | C6-C7"),
             ("L3-4, L4-5, and L5-S1 levels", "L3-L4 | L4-L5 | L5-S1"),
             ("between C3 and C6", "C3-C4 C4-C5 C5-C6"),
+            ("the discs between T1-2 and T4-5", "T1-T2 T2-T3 T3-T4 T4-T5"),
+            ("C7/Th1, Th12/L1", "C7-T1 | T12-L1"),
         ] {
             assert_eq!(read(text), expected, "{text}");
         }

@@ -55,14 +55,40 @@ impl fmt::Debug for Segment {
 /// What stands under history, indication, technique and comparison is not read. Any text is accepted; one that names no
 /// segment gives none. Takes time linear in the text's length.
 pub fn segments(text: &str) -> Vec<Segment> {
-    evidence::collect(text)
-        .into_iter()
-        .map(|(level, pieces)| {
-            let spans = evidence::spans(&pieces);
-            let evidence = evidence::written(text, &spans);
-            Segment { region: level.region(), level, spans, evidence, input: input::render(text, level, &pieces) }
-        })
-        .collect()
+    readings(text).into_iter().map(|reading| reading.segment).collect()
+}
+
+/// A segment that can be read again without some of its sentences, to see which of them a grade hangs on.
+pub struct Reading<'a> {
+    /// The segment, read in full.
+    pub segment: Segment,
+    text: &'a str,
+    pieces: Vec<evidence::Piece>,
+}
+
+impl Reading<'_> {
+    /// Byte ranges of the sentences, or clauses of sentences, that the segment is read by, in the order of the report.
+    pub fn pieces(&self) -> impl ExactSizeIterator<Item = &Range<usize>> {
+        self.pieces.iter().map(|piece| &piece.range)
+    }
+
+    /// [`Segment::input`] without the pieces of these numbers; empty where none is left.
+    pub fn input_without(&self, left_out: &[usize]) -> String {
+        let kept = self.pieces.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
+        let kept: Vec<evidence::Piece> = kept.map(|(_, piece)| piece.clone()).collect();
+        input::render(self.text, self.segment.level, &kept)
+    }
+}
+
+/// As [`segments`], each with the pieces of text that it is read by.
+pub fn readings(text: &str) -> Vec<Reading<'_>> {
+    let read = |(level, pieces): (Level, Vec<evidence::Piece>)| {
+        let spans = evidence::spans(&pieces);
+        let evidence = evidence::written(text, &spans);
+        let input = input::render(text, level, &pieces);
+        Reading { segment: Segment { region: level.region(), level, spans, evidence, input }, text, pieces }
+    };
+    evidence::collect(text).into_iter().map(read).collect()
 }
 
 #[cfg(test)]
@@ -146,6 +172,75 @@ mod tests {
         let named = read("MRI lumbar spine\nL5-S1 bulge. Remaining levels normal.");
         assert_eq!(named.first().map(String::as_str), Some("L1-L2: [TARGET] normal."));
         assert_eq!(named.len(), 5);
+    }
+
+    #[test]
+    fn lines_that_became_commas() {
+        let text =
+            "HISTORY: Fall, L1-2.,FINDINGS:,L4-5: Bulge.,L5-S1: normal.,IMPRESSION:,1. Bulge at L4-5.,2. Cord normal.";
+        assert_eq!(
+            read(text),
+            ["L4-L5: [TARGET]: Bulge. Bulge at [TARGET]. [CARRIED] Cord normal.", "L5-S1: [TARGET]: normal."]
+        );
+        assert_eq!(read("L4-5: bulge, 5 mm., narrow.").len(), 1);
+    }
+
+    #[test]
+    fn a_title_that_is_all_the_heading_there_is() {
+        let text = "EXAM: MRI CERVICAL SPINE. There is a bulge at C3-4.";
+        assert_eq!(read(text), ["C3-C4: There is a bulge at [TARGET]."]);
+        assert_eq!(read("EXAM: MRI spine. Compared with C5-6.\nFINDINGS: C3-4 bulge."), ["C3-C4: [TARGET] bulge."]);
+    }
+
+    #[test]
+    fn structures_set_off_by_a_full_stop() {
+        assert_eq!(
+            read("SPINAL CANAL. L4-5: severe. L3-4: mild.\n\nDISCS. L4-5 bulges."),
+            ["L3-L4: SPINAL CANAL: [TARGET]: mild.", "L4-L5: SPINAL CANAL: [TARGET]: severe. DISCS: [TARGET] bulges."]
+        );
+        assert_eq!(
+            read("L4-5: bulge. Comment: canal narrow."),
+            ["L4-L5: [TARGET]: bulge. [CARRIED] Comment: canal narrow."]
+        );
+    }
+
+    #[test]
+    fn ordinals_pick_of_the_last_list() {
+        assert_eq!(
+            read("Ridges at C4-5, C5-6 and C6-7. The first of these touches the cord. The last narrows the canal."),
+            [
+                "C4-C5: Ridges at [TARGET], [OTHER]. [TARGET] touches the cord.",
+                "C5-C6: Ridges at [OTHER], [TARGET] and [OTHER].",
+                "C6-C7: Ridges at [OTHER] and [TARGET]. [TARGET] narrows the canal.",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_level_opens_a_clause() {
+        assert_eq!(
+            read("Discs normal at L2-3 and L3-4, at L4-5 there is a write paracentral bulge."),
+            [
+                "L2-L3: Discs normal at [TARGET] and [OTHER]",
+                "L3-L4: Discs normal at [OTHER] and [TARGET]",
+                "L4-L5: at [TARGET] there is a right paracentral bulge.",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_segment_is_read_again_without_a_sentence() {
+        let text = "FORAMINA\nSevere: L4-5 left. Disc at L4-5 bulges. Canal narrow.";
+        let readings = readings(text);
+        let [reading] = readings.as_slice() else { panic!("one segment") };
+        let pieces: Vec<&str> = reading.pieces().map(|range| &text[range.clone()]).collect();
+        assert_eq!(pieces.len(), 3);
+        assert_eq!(reading.input_without(&[]), reading.segment.input);
+        for (at, piece) in pieces.iter().enumerate() {
+            let word = piece.trim_end_matches('.').rsplit(' ').next().unwrap();
+            assert!(reading.segment.input.contains(word) && !reading.input_without(&[at]).contains(word), "{piece}");
+        }
+        assert_eq!(reading.input_without(&[0, 1, 2]), "");
     }
 
     #[test]

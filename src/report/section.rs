@@ -41,7 +41,7 @@ pub(super) struct Line {
 const UNREAD_NAMES: &str = "clinical(?: (?:history|information|info|indications?|notes?|details?|data|question|context|background\
 |features|presentation|history and indication|impression))?|history(?: of present illness)?\
 |indications?(?: for (?:exam|study|examination))?|ind|reason(?: for (?:exam(?:ination)?|study|referral|scan|request|test|visit))?\
-|technique|tech|techn(?:ical|ique) (?:details|factors)|comparisons?|comp|protocol|procedure\
+|techniques?|tech|techn(?:ical|ique) (?:details|factors)|comparisons?|comp|protocol|procedure\
 |(?:previous|prior)(?: (?:imaging|exams?|studies|study|examinations?|reports?))?|priors|exam(?:ination)?|study|date of exam\
 |sequences?|contrast|referr(?:al|er)|question|request|symptoms|(?:presenting |chief )?complaints?|diagnosis code\
 |primary diagnostic code|methods?|scan protocol|(?:past )?(?:medical|surgical) history|hx|indic|compared with|limitations|details\
@@ -85,6 +85,16 @@ static COLON: LazyLock<Regex> = LazyLock::new(|| {
 });
 static INLINE: LazyLock<Regex> =
     LazyLock::new(|| fixed(&format!(r"(?:[.;,]\s+|\s)((?i:{UNREAD_NAMES}|{PART_NAMES}|{ADDENDUM_NAMES}))\s?:")));
+/// Where a line's end became a comma, as in reports that went through a table ("FINDINGS:,1. Bulge.,IMPRESSION:").
+static COMMA_LINE: LazyLock<Regex> = LazyLock::new(|| fixed(r"[.:],(?:[A-Z]|\d)"));
+/// Names of parts that also stand within the text of a level ("Comment: canal narrow").
+static ASIDE: LazyLock<Regex> = LazyLock::new(|| whole("comments?|note|nb"));
+/// What is examined, in a heading that may be all the title there is.
+static EXAM: LazyLock<Regex> = LazyLock::new(|| {
+    fixed(
+        r"(?i)^(?:exam(?:ination)?|study|procedure|protocol)\s*:[^.:]*\b(?:spine|lumbar|cervical|thoracic|dorsal)\b[^.:]*\.\s+",
+    )
+});
 static BULLET: LazyLock<Regex> = LazyLock::new(|| fixed(r"^(?:[\s\-*•·▪>#|.,]+|\(?\d{1,2}[.)]\s+|\(?\d{1,2}[)])+"));
 static LETTER_SPACED: LazyLock<Regex> = LazyLock::new(|| fixed(r"^[A-Z](?: [A-Z]){2,}\b"));
 
@@ -207,6 +217,12 @@ fn is_known(name: &str) -> bool {
     UNREAD.is_match(name) || PART.is_match(name) || ADDENDUM.is_match(name) || STRUCTURE_LINE.is_match(name)
 }
 
+/// Whether a sentence is nothing but a structure's heading in capitals ("SPINAL CANAL.").
+pub(super) fn is_structure(sentence: &str) -> bool {
+    let name = sentence.trim().trim_end_matches('.');
+    is_capitals(name) && name.len() < LONGEST_NAME && STRUCTURE_LINE.is_match(name) && PLACE.is_match(name)
+}
+
 /// The structure's heading at the start of a sentence ("Foramina: …") and where the text after it begins.
 pub(super) fn structure(sentence: &str) -> Option<usize> {
     heading(sentence)
@@ -260,7 +276,8 @@ fn pieces(text: &str) -> Vec<Piece> {
         let mut start = physical.start;
         for found in INLINE.captures_iter(line) {
             let (Some(all), Some(name)) = (found.get(0), found.get(1)) else { continue };
-            if all.as_str().starts_with(['.', ';', ',']) || is_capitals(name.as_str()) {
+            let sets_off = all.as_str().starts_with(['.', ';', ',']) && !ASIDE.is_match(name.as_str());
+            if sets_off || is_capitals(name.as_str()) {
                 push(&mut out, start..physical.start + name.start());
                 start = physical.start + name.start();
             }
@@ -313,6 +330,14 @@ impl State {
         if let Some(heading) = &piece.heading {
             start += heading.end;
             self.unread = heading.kind == Kind::Unread;
+            if let Some(title) = EXAM.find(body).filter(|title| title.end() < body.len())
+                && self.unread
+                && !parts_follow(pieces, index)
+            {
+                // "EXAM: MRI of the cervical spine. There is …": the findings have no heading of their own.
+                start = piece.range.start + title.end();
+                self.unread = false;
+            }
             self.content = false;
             self.opens = Some(heading.kind);
             let name = piece.range.start..start;
@@ -372,6 +397,12 @@ impl State {
     }
 }
 
+/// Whether a heading of a part, or of an unread one, comes after the piece of this number.
+fn parts_follow(pieces: &[Piece], index: usize) -> bool {
+    let headings = pieces.iter().skip(index + 1).filter_map(|piece| piece.heading.as_ref());
+    headings.into_iter().any(|heading| heading.findings || heading.kind == Kind::Unread)
+}
+
 /// Whether the lines from `index` on, up to the next blank one, run into the findings or another unread section, so that they
 /// still belong to the unread one.
 fn leads_to_findings(text: &str, pieces: &[Piece], index: usize) -> bool {
@@ -410,7 +441,14 @@ fn physical(text: &str) -> Vec<Range<usize>> {
     for part in text.split_inclusive(['\n', '\r']) {
         // the second half of "\r\n" is no line of its own
         if !(part == "\n" && text.get(..start).is_some_and(|before| before.ends_with('\r'))) {
-            lines.push(start..start + part.trim_end().len());
+            let mut from = 0;
+            for found in COMMA_LINE.find_iter(part) {
+                // The character before the comma belongs to the line that ends, the one after it to the next.
+                let comma = found.start() + 1;
+                lines.push(start + from..start + comma);
+                from = comma + 1;
+            }
+            lines.push(start + from..start + from.max(part.trim_end().len()));
         }
         start += part.len();
     }
