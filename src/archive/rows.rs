@@ -34,7 +34,8 @@ pub fn finding_schema(labels: &LabelSchema) -> SchemaRef {
         text("level", false),
     ];
     for task in labels.tasks() {
-        fields.push(Field::new(&task.name, grade.clone(), false));
+        // NULL where the score is below the least that was asked for.
+        fields.push(Field::new(&task.name, grade.clone(), true));
         fields.push(Field::new(format!("{}_score", task.name), DataType::Float32, false));
     }
     fields.extend([text("evidence", false), text("model", false)]);
@@ -96,7 +97,7 @@ impl FindingRows {
             self.texts.iter_mut().zip(values).for_each(|(column, value)| column.append_option(value));
             self.reported_at.append_option(report.reported_at);
             for ((_, keys, scores), Graded { grade, score }) in self.tasks.iter_mut().zip(grades) {
-                keys.append_value(*grade as i8);
+                keys.append_option(grade.map(|grade| grade as i8));
                 scores.append_value(*score);
             }
             self.rows += 1;

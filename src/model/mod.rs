@@ -6,6 +6,7 @@
 mod batch;
 mod cache;
 mod error;
+mod explain;
 mod package;
 mod runtime;
 mod session;
@@ -13,6 +14,7 @@ mod tokens;
 mod usage;
 
 pub use error::Error;
+pub use explain::{Explanation, Why};
 pub use package::{MANIFEST, Manifest, Package, default_folder, sha256};
 pub use runtime::{Device, Runtime};
 pub use usage::Usage;
@@ -29,7 +31,7 @@ use tokens::Tokens;
 use usage::Meter;
 
 /// How a model is run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Where it runs.
     pub device: Device,
@@ -39,20 +41,22 @@ pub struct Options {
     pub token_budget: usize,
     /// Bytes of answers that are kept for inputs that come again.
     pub cache_bytes: usize,
+    /// Score below which no grade is given, 0 to 1: 0 gives every grade.
+    pub min_score: f32,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
-        Options { device: Device::Cpu, threads, token_budget: 4096, cache_bytes: 64 << 20 }
+        Options { device: Device::Cpu, threads, token_budget: 4096, cache_bytes: 64 << 20, min_score: 0.0 }
     }
 }
 
 /// A grade of one task, and how probable it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Graded {
-    /// Position in the task's grades.
-    pub grade: u8,
+    /// Position in the task's grades; `None` where the score is below [`Options::min_score`].
+    pub grade: Option<u8>,
     /// Its calibrated probability, 0 to 1.
     pub score: f32,
 }
@@ -238,11 +242,18 @@ impl Model {
         answers
     }
 
-    /// Grades from the logits of an input's windows: of several windows the worst grade wins, with its highest score.
+    /// The grades of an input's windows, those with too low a score withheld.
     fn grade(&self, windows: &[f32]) -> Vec<Graded> {
+        let least = self.options.min_score;
+        let graded = |(grade, score)| Graded { grade: (score >= least).then_some(grade), score };
+        self.worst(windows).into_iter().map(graded).collect()
+    }
+
+    /// Grades and scores from the logits of an input's windows: of several windows the worst grade wins, with its highest score.
+    fn worst(&self, windows: &[f32]) -> Vec<(u8, f32)> {
         let tasks = self.package.labels().tasks();
         let width = tasks.iter().map(|task| task.grades.len()).sum();
-        let mut worst: Vec<Graded> = Vec::new();
+        let mut worst: Vec<(u8, f32)> = Vec::new();
         for mut logits in windows.chunks_exact(width) {
             for (task, (about, temperature)) in tasks.iter().zip(&self.temperatures).enumerate() {
                 let (own, rest) = logits.split_at(about.grades.len());
@@ -250,7 +261,7 @@ impl Model {
                 let graded = graded(own, *temperature);
                 match worst.get_mut(task) {
                     None => worst.push(graded),
-                    Some(before) if (graded.grade, graded.score) > (before.grade, before.score) => *before = graded,
+                    Some(before) if graded > *before => *before = graded,
                     Some(_) => {}
                 }
             }
@@ -260,12 +271,17 @@ impl Model {
 }
 
 /// The most probable grade, the lower of two that are equally so, and its probability: softmax(logits / temperature).
-fn graded(logits: &[f32], temperature: f32) -> Graded {
+fn graded(logits: &[f32], temperature: f32) -> (u8, f32) {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |logit: f32| (f64::from(logit - highest) / f64::from(temperature)).exp();
-    let grade = logits.iter().position(|&logit| logit == highest).unwrap_or(0);
-    let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
-    Graded { grade: grade as u8, score: (1.0 / total) as f32 }
+    let grade = logits.iter().position(|&logit| logit == highest).unwrap_or(0) as u8;
+    let total: f64 = weights(logits, temperature).sum();
+    (grade, (1.0 / total) as f32)
+}
+
+/// Probabilities of the grades, relative to that of the most probable one.
+fn weights(logits: &[f32], temperature: f32) -> impl Iterator<Item = f64> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    logits.iter().map(move |&logit| (f64::from(logit - highest) / f64::from(temperature)).exp())
 }
 
 #[cfg(test)]
@@ -275,12 +291,12 @@ mod tests {
     #[test]
     fn scores_are_calibrated_probabilities_and_ties_go_to_the_lower_grade() {
         let one = graded(&[1.0, 3.0, 2.0], 1.0);
-        assert_eq!(one.grade, 1);
+        assert_eq!(one.0, 1);
         let expected = 1.0 / (1.0 + (-1f64).exp() + (-2f64).exp());
-        assert!((f64::from(one.score) - expected).abs() < 1e-7);
-        assert!(graded(&[1.0, 3.0, 2.0], 2.0).score < one.score);
-        assert_eq!(graded(&[2.0, 2.0, 1.0], 1.0).grade, 0);
-        assert_eq!(graded(&[1000.0, -1000.0], 1.0), Graded { grade: 0, score: 1.0 });
+        assert!((f64::from(one.1) - expected).abs() < 1e-7);
+        assert!(graded(&[1.0, 3.0, 2.0], 2.0).1 < one.1);
+        assert_eq!(graded(&[2.0, 2.0, 1.0], 1.0).0, 0);
+        assert_eq!(graded(&[1000.0, -1000.0], 1.0), (0, 1.0));
     }
 
     #[test]

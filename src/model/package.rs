@@ -38,6 +38,10 @@ pub struct Manifest {
     pub files: BTreeMap<String, String>,
     /// Temperature of each task: its probabilities are softmax(logits / temperature).
     pub calibration: BTreeMap<String, f32>,
+    /// How far the scores can be trusted, measured on reports that set no temperature: errors of the calibration before and after, and what
+    /// withholding grades gains.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub reliability: toml::Table,
     /// Data, counts, seeds and command of the training run.
     #[serde(default)]
     pub training: toml::Table,

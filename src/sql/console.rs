@@ -189,7 +189,7 @@ mod tests {
         let (_, out, errors) = typed(&["CREATE TABLE t AS SELECT 1 AS a;", "\\d", "\\d t"]).await;
         assert!(out.contains("t,BASE TABLE") && out.contains("a,Int64,"), "{out}{errors}");
         let (_, out, _) = typed(&["\\h"]).await;
-        assert_eq!(out.lines().count(), 17, "{out}");
+        assert_eq!(out.lines().count(), 18, "{out}");
         assert!(out.starts_with("embed_segments(text [, layer])"), "{out}");
         let (_, out, _) = typed(&["\\h hl7_error", "\\h sum"]).await;
         assert!(

@@ -4,8 +4,8 @@ use crate::hl7::{self, FieldError, Kind, PieceReader, Study};
 use crate::model::{self, Model, Options};
 use crate::report;
 use foramen_udfs::engine::{
-    Embedding, Finding, MessageError, MessageReader, ModelError, ModelInfo, Piece, Pieces, Report, ReportModel,
-    Segment, Task,
+    Embedding, Explanation, Finding, MessageError, MessageReader, ModelError, ModelInfo, Piece, Pieces, Report,
+    ReportModel, Segment, Task,
 };
 use std::fmt;
 use std::io::Read;
@@ -81,6 +81,24 @@ impl ReportModel for SqlModel {
         };
         let found = self.opened()?.0.findings(texts)?;
         Ok(found.into_iter().map(|list| list.into_iter().map(finding).collect()).collect())
+    }
+
+    fn explain(&self, text: &str) -> Result<Vec<Explanation>, ModelError> {
+        let model = &self.opened()?.0;
+        let mut out = Vec::new();
+        for model::Explanation { segment: found, why } in model.explain(text)? {
+            let (region, level) = (found.region.to_string(), found.level.to_string());
+            out.extend(why.into_iter().map(|why| Explanation {
+                region: region.clone(),
+                level: level.clone(),
+                task: why.task,
+                grade: why.grade,
+                score: why.score,
+                sentences: why.sentences,
+                without: why.without,
+            }));
+        }
+        Ok(out)
     }
 
     fn embeddings(&self, texts: &[&str], layer: usize) -> Result<Vec<Vec<Embedding>>, ModelError> {

@@ -226,6 +226,9 @@ pub struct ModelConfig {
     pub device: Option<Device>,
     /// Threads of the CPU; by default all.
     pub threads: Option<usize>,
+    /// Score below which a grade is NULL, 0 to 1; by default every grade is given.
+    #[serde(deserialize_with = "probability")]
+    pub min_score: f32,
 }
 
 /// Metrics and health.
@@ -234,6 +237,12 @@ pub struct ModelConfig {
 pub struct Metrics {
     /// Address for `/metrics`, `/healthz` and `/readyz`; none where it is not given.
     pub listen: Option<SocketAddr>,
+}
+
+fn probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    let value = f32::deserialize(deserializer)?;
+    let error = || D::Error::custom("a probability lies between 0 and 1");
+    (0.0..=1.0).contains(&value).then_some(value).ok_or_else(error)
 }
 
 fn device<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Device>, D::Error> {

@@ -56,6 +56,7 @@ impl Package {
         let options = Options {
             device: model.device.unwrap_or(default.device),
             threads: model.threads.unwrap_or(default.threads),
+            min_score: model.min_score,
             ..default
         };
         let folder = model.folder.clone().unwrap_or_else(default_folder);

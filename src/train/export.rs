@@ -1,18 +1,19 @@
 //! A trained network → a model package: the graph, tokenizer, labels, model card, and the manifest that vouches for them.
 
+use super::behaviour::{self, Capability};
+use super::calibration::{self, Answers, Scored, expected_calibration_error};
 use super::data::Report;
 use super::encoder::{Batch, Config};
 use super::examples;
-use super::fit::{self, Trained};
+use super::fit::{self, Logits, Trained};
 use super::graph::{Precision, rounded, to_onnx};
-use super::math::{Matrix, mix, softmax};
+use super::math::{Matrix, mix};
 use super::network::Network;
 use super::pretrained;
-use super::scores::Scores;
+use super::scores::{Rows, Scores};
 use crate::labels::LabelSchema;
-use crate::model::{MANIFEST, Manifest, sha256};
-use crate::report;
-use std::collections::BTreeMap;
+use crate::model::{MANIFEST, Manifest, Package, sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use tokenizers::Tokenizer;
@@ -51,7 +52,7 @@ pub struct About {
     pub note: Option<String>,
 }
 
-/// Writes the package of a training run to `folder`, scored on labelled files (name, reports) as its graph will answer.
+/// Writes the package of a training run to `folder`, scored on labelled files (name, reports) and a behavioural suite as its graph will answer.
 ///
 /// # Errors
 /// [`Error`] says which file, and why.
@@ -60,16 +61,30 @@ pub fn export(
     schema: &LabelSchema,
     about: &About,
     files: &[(String, Vec<Report>)],
+    suite: &[Capability],
     folder: &Path,
 ) -> Result<Manifest, Error> {
     let network = rounded(&trained.network, about.precision);
     let (tokenizer, longest) = (&trained.tokenizer, trained.config.max_tokens);
-    let mut scores = toml::Table::new();
-    let held_out = [("held-out written reports".to_string(), trained.held_out.clone())];
-    for (name, reports) in held_out.iter().chain(files).filter(|(_, reports)| !reports.is_empty()) {
+    let answers = |reports: &[Report]| -> Result<(Rows, Logits), Error> {
         let gold = fit::gold(schema, reports).map_err(fit::Error::Labels)?;
-        let found = Scores::new(schema, &gold, &fit::answer(&network, tokenizer, reports, longest));
-        let figure = |value: f64| toml::Value::Float((value * 10_000.0).round() / 10_000.0);
+        Ok((gold, fit::logits(&network, tokenizer, reports, longest)))
+    };
+    // Reports by other writers than those learnt from, where there are any, say best how sure the model may be.
+    let judges = if trained.calibration.is_empty() { &trained.held_out } else { &trained.calibration };
+    let (judged, judging) = answers(judges)?;
+    let (temperatures, mut reliability) = match (&trained.config.from, judges.is_empty()) {
+        (Some(folder), true) => {
+            (Package::open(folder).map_err(fit::Error::from)?.manifest().calibration.clone(), toml::Table::new())
+        }
+        _ => calibrate(schema, &judged, &judging),
+    };
+    let mut scores = toml::Table::new();
+    let own = [("held-out written reports", &trained.held_out), ("reports by another writer", &trained.calibration)];
+    let own = own.map(|(name, reports)| (name.to_string(), reports.clone()));
+    for (name, reports) in own.iter().chain(files).filter(|(_, reports)| !reports.is_empty()) {
+        let (gold, logits) = answers(reports)?;
+        let found = Scores::new(schema, &gold, &fit::grades(&logits));
         let mut table = toml::Table::new();
         table.insert("reports".into(), toml::Value::Integer(reports.len() as i64));
         table.insert("rows".into(), toml::Value::Integer(gold.len() as i64));
@@ -77,8 +92,21 @@ pub fn export(
         table.insert("macro_f1".into(), figure(found.macro_f1));
         table.insert("row_accuracy".into(), figure(found.row_accuracy));
         scores.insert(name.clone(), table.into());
+        if files.iter().any(|(file, _)| file == name) {
+            reliability.insert(name.clone(), reliable(schema, &gold, &logits, &temperatures).into());
+        }
     }
-    let temperatures = temperatures(&network, tokenizer, schema, &trained.held_out, longest)?;
+    let judged = behaviour::judge(suite, |texts| -> Result<Rows, Error> {
+        let report =
+            |(id, text): (usize, &&str)| Report { id: id.to_string(), text: (*text).into(), findings: BTreeMap::new() };
+        let reports: Vec<Report> = texts.iter().enumerate().map(report).collect();
+        Ok(fit::answer(&network, tokenizer, &reports, longest))
+    })?;
+    if !judged.is_empty() {
+        let share = |passed: &behaviour::Passed| format!("{}/{}", passed.passed, passed.cases);
+        let table = judged.iter().map(|passed| (passed.capability.clone(), toml::Value::String(share(passed))));
+        reliability.insert("behaviour".into(), toml::Value::Table(table.collect()));
+    }
     let mut training = toml::Table::try_from(&trained.config).map_err(|e| Error::Form(e.to_string()))?;
     for (_, value) in training.iter_mut() {
         if let toml::Value::Float(value) = value {
@@ -86,7 +114,7 @@ pub fn export(
             *value = (*value as f32).to_string().parse().unwrap_or(*value);
         }
     }
-    write(&network, tokenizer, schema, about, longest, temperatures, training, scores, folder)
+    write(&network, tokenizer, schema, about, longest, temperatures, reliability, training, scores, folder)
 }
 
 /// Writes a small untrained package, whose answers mean nothing: for tests, and to measure what surrounds the model.
@@ -126,7 +154,7 @@ pub fn export_untrained(
         About { name: "untrained".into(), version: "0.0.0".into(), encoder: "none".into(), precision, note: None };
     let ones = schema.tasks().iter().map(|task| (task.name.clone(), 1.0)).collect();
     let (training, scores) = (toml::Table::new(), toml::Table::new());
-    write(&network, &tokenizer, schema, &about, config.positions, ones, training, scores, folder)?;
+    write(&network, &tokenizer, schema, &about, config.positions, ones, toml::Table::new(), training, scores, folder)?;
     Ok((rounded(&network, precision), tokenizer))
 }
 
@@ -138,6 +166,7 @@ fn write(
     about: &About,
     max_tokens: usize,
     calibration: BTreeMap<String, f32>,
+    reliability: toml::Table,
     training: toml::Table,
     scores: toml::Table,
     folder: &Path,
@@ -158,6 +187,7 @@ fn write(
         precision: about.precision.to_string(),
         files: BTreeMap::new(),
         calibration,
+        reliability,
         training,
         scores,
     };
@@ -179,42 +209,82 @@ fn write(
     Ok(manifest)
 }
 
-/// Temperature of each task by which the held-out logits are best calibrated: the least negative log-likelihood (Guo et al., 2017).
-fn temperatures(
-    network: &Network,
-    tokenizer: &Tokenizer,
-    schema: &LabelSchema,
-    held_out: &[Report],
-    longest: usize,
-) -> Result<BTreeMap<String, f32>, Error> {
-    let gold = fit::gold(schema, held_out).map_err(fit::Error::Labels)?;
-    let mut rows: Vec<Vec<(Vec<f32>, u8)>> = vec![Vec::new(); schema.tasks().len()];
-    for report in held_out {
-        for segment in report::segments(&report.text) {
-            let Some(grades) = gold.get(&(report.id.clone(), segment.level.to_string())) else { continue };
-            let ids = examples::encode(tokenizer, &segment.input, longest);
-            let pass = network.forward(Batch::new([ids.as_slice()]), 0.0, 0);
-            for ((rows, logits), grade) in rows.iter_mut().zip(pass.logits()).zip(grades) {
-                rows.push((logits.row(0).to_vec(), *grade));
-            }
+fn figure(value: f64) -> toml::Value {
+    toml::Value::Float((value * 10_000.0).round() / 10_000.0)
+}
+
+/// Each task's logits and right grades, over the annotated segments that were found; `keep` says of which reports.
+fn by_task(schema: &LabelSchema, gold: &Rows, logits: &Logits, keep: impl Fn(&str) -> bool) -> Vec<Answers> {
+    let mut tasks: Vec<Answers> = vec![Vec::new(); schema.tasks().len()];
+    for (key, rows) in logits.iter().filter(|((report, _), _)| keep(report)) {
+        let Some(grades) = gold.get(key) else { continue };
+        for ((answers, logits), grade) in tasks.iter_mut().zip(rows).zip(grades) {
+            answers.push((logits.clone(), *grade));
         }
     }
-    let loss = |rows: &[(Vec<f32>, u8)], temperature: f32| -> f64 {
-        let one = |(logits, grade): &(Vec<f32>, u8)| {
-            let mut p: Vec<f32> = logits.iter().map(|l| l / temperature).collect();
-            softmax(&mut p);
-            -f64::from(p[*grade as usize].max(1e-9)).ln()
-        };
-        rows.iter().map(one).sum()
+    tasks
+}
+
+/// The temperature of each task, and the calibration errors before and after: measured on each half of the reports with the
+/// temperatures of the other half, so that no report judges itself.
+fn calibrate(schema: &LabelSchema, gold: &Rows, logits: &Logits) -> (BTreeMap<String, f32>, toml::Table) {
+    let all = by_task(schema, gold, logits, |_| true);
+    let names = schema.tasks().iter().map(|task| task.name.clone());
+    let temperatures = names.clone().zip(all.iter().map(calibration::temperature)).collect();
+    let reports: Vec<&String> = logits.keys().map(|(report, _)| report).collect::<BTreeSet<_>>().into_iter().collect();
+    let half = |at: usize| {
+        let own: BTreeSet<&str> = reports.iter().skip(at).step_by(2).map(|report| report.as_str()).collect();
+        by_task(schema, gold, logits, |report| own.contains(report))
     };
-    let best = |rows: &[(Vec<f32>, u8)]| {
-        // From 0.5 on: a task that the held-out rows never get wrong would otherwise be made certain of everything.
-        let grid = (0..=60).map(|step| 0.5 * 1.035f32.powi(step));
-        let losses = grid.map(|t| (t, loss(rows, t)));
-        // Without held-out rows the logits stay as they are.
-        if rows.is_empty() { 1.0 } else { losses.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(1.0, |(t, _)| t) }
+    let (even, odd) = (half(0), half(1));
+    let mut tasks = toml::Table::new();
+    for (index, name) in names.enumerate() {
+        let before = calibration::scored(&all[index], 1.0);
+        let mut after = calibration::scored(&even[index], calibration::temperature(&odd[index]));
+        after.extend(calibration::scored(&odd[index], calibration::temperature(&even[index])));
+        let mut table = toml::Table::new();
+        table.insert("error_before".into(), figure(expected_calibration_error(&before)));
+        table.insert("error_after".into(), figure(expected_calibration_error(&after)));
+        tasks.insert(name, table.into());
+    }
+    let mut table = toml::Table::new();
+    if !gold.is_empty() {
+        table.insert("tasks".into(), tasks.into());
+    }
+    (temperatures, table)
+}
+
+/// Calibration error and the gain of withholding on reports that set no temperature: over all grades, and over rows, a row's score being
+/// its least one.
+fn reliable(schema: &LabelSchema, gold: &Rows, logits: &Logits, temperatures: &BTreeMap<String, f32>) -> toml::Table {
+    let tasks = by_task(schema, gold, logits, |_| true);
+    let temperature = |index: usize| temperatures.get(&schema.tasks()[index].name).copied().unwrap_or(1.0);
+    let at = |fitted: bool| -> Vec<Vec<Scored>> {
+        let scored = |(index, answers)| calibration::scored(answers, if fitted { temperature(index) } else { 1.0 });
+        tasks.iter().enumerate().map(scored).collect()
     };
-    Ok(schema.tasks().iter().zip(&rows).map(|(task, rows)| (task.name.clone(), best(rows))).collect())
+    let (before, after) = (at(false), at(true));
+    let rows = (0..after.first().map_or(0, Vec::len)).map(|row| {
+        let of_row = after.iter().map(|task| task[row]);
+        of_row.reduce(|a, b| Scored { score: a.score.min(b.score), right: a.right && b.right })
+    });
+    let rows: Vec<Scored> = rows.flatten().collect();
+    let table_of = |answers: &[Scored]| {
+        let lines = calibration::withheld(answers).into_iter().map(|kept| {
+            let mut line = toml::Table::new();
+            line.insert("min_score".into(), toml::Value::Float(kept.threshold));
+            line.insert("kept".into(), figure(kept.coverage));
+            line.extend(kept.accuracy.map(|accuracy| ("right".to_string(), figure(accuracy))));
+            toml::Value::Table(line)
+        });
+        toml::Value::Array(lines.collect())
+    };
+    let mut table = toml::Table::new();
+    table.insert("error_before".into(), figure(expected_calibration_error(&before.concat())));
+    table.insert("error_after".into(), figure(expected_calibration_error(&after.concat())));
+    table.insert("grades".into(), table_of(&after.concat()));
+    table.insert("rows".into(), table_of(&rows));
+    table
 }
 
 fn card(manifest: &Manifest, schema: &LabelSchema, note: Option<&str>) -> String {
@@ -238,17 +308,32 @@ fn card(manifest: &Manifest, schema: &LabelSchema, note: Option<&str>) -> String
     if manifest.training.is_empty() {
         let _ = writeln!(out, "- Untrained: its answers mean nothing.");
     } else {
-        let _ = writeln!(
-            out,
-            "- Trained on reports that were written and annotated for this project ({}; nobody's patients), and on {} synthetic reports an epoch from the seeded grammar in `corpus/grammar`. No real report was learnt from.",
-            count("data"),
-            count("synthetic")
-        );
-        let _ = writeln!(out, "- Train it again: `make model`. All settings are under `[training]` in `package.toml`.");
+        match manifest.training.get("from") {
+            Some(package) => {
+                let _ = writeln!(
+                    out,
+                    "- Trained on from the package {package} with the annotated reports {} and {} synthetic ones an epoch.",
+                    count("data"),
+                    count("synthetic")
+                );
+            }
+            None => {
+                let _ = writeln!(
+                    out,
+                    "- Trained on reports that were written and annotated for this project ({}; nobody's patients), and on {} synthetic reports an epoch from the seeded grammar in `corpus/grammar`. No real report was learnt from.",
+                    count("data"),
+                    count("synthetic")
+                );
+                let _ = writeln!(
+                    out,
+                    "- Train it again: `make model`. All settings are under `[training]` in `package.toml`."
+                );
+            }
+        }
     }
     let _ = writeln!(
         out,
-        "- Limits: English; MRI reports of the spine; one reading of each report. A score is the calibrated probability of the grade on text like the held-out reports; on other text it may be off.\n"
+        "- Limits: English; MRI reports of the spine; one reading of each report. A score is the calibrated probability of the grade on text like that of the sets below; on other text it may be off.\n"
     );
     if !manifest.scores.is_empty() {
         let _ = writeln!(
@@ -268,11 +353,64 @@ fn card(manifest: &Manifest, schema: &LabelSchema, note: Option<&str>) -> String
     if let Some(note) = note {
         let _ = writeln!(out, "\n{note}");
     }
+    reliability_of(&mut out, manifest);
     let _ = writeln!(out, "\n## Tasks\n");
     for task in schema.tasks() {
         let _ = writeln!(out, "- `{}`: {} ({})", task.name, task.description, task.grades.join(", "));
     }
     out
+}
+
+/// How far the scores can be trusted, for the card.
+fn reliability_of(out: &mut String, manifest: &Manifest) {
+    let cell = |table: &toml::Table, key: &str| table.get(key).map_or("–".into(), toml::Value::to_string);
+    let tables = manifest.reliability.iter().filter_map(|(name, value)| Some((name, value.as_table()?)));
+    for (name, table) in tables {
+        if name == "tasks" {
+            let _ = writeln!(
+                out,
+                "\n## Calibration\n\nExpected calibration error (15 bins) on the reports that set the temperatures, each half judged with the other half's.\n\n| task | temperature | error before | error after |\n| --- | --- | --- | --- |"
+            );
+            for (task, errors) in table.iter().filter_map(|(task, value)| Some((task, value.as_table()?))) {
+                let temperature = manifest.calibration.get(task).copied().unwrap_or(1.0);
+                let _ = writeln!(
+                    out,
+                    "| {task} | {temperature:.2} | {} | {} |",
+                    cell(errors, "error_before"),
+                    cell(errors, "error_after")
+                );
+            }
+            continue;
+        }
+        if name == "behaviour" {
+            let _ = writeln!(
+                out,
+                "\n## Behaviour\n\nThe tests in `corpus/behaviour` (written for this project): a test passes when all of its texts give exactly the right levels and grades.\n\n| capability | passed |\n| --- | --- |"
+            );
+            for (capability, passed) in table.iter().filter_map(|(name, value)| Some((name, value.as_str()?))) {
+                let _ = writeln!(out, "| {capability} | {passed} |");
+            }
+            continue;
+        }
+        let _ = writeln!(
+            out,
+            "\nOn {name}: expected calibration error {} before, {} after. What `--min-score` keeps there, and how much of it is right:\n\n| min-score | grades kept | right | rows kept whole | right |\n| --- | --- | --- | --- | --- |",
+            cell(table, "error_before"),
+            cell(table, "error_after")
+        );
+        let lines = |key: &str| table.get(key).and_then(toml::Value::as_array).cloned().unwrap_or_default();
+        for (grades, rows) in lines("grades").iter().zip(lines("rows")) {
+            let (Some(grades), Some(rows)) = (grades.as_table(), rows.as_table()) else { continue };
+            let cells = [
+                cell(grades, "min_score"),
+                cell(grades, "kept"),
+                cell(grades, "right"),
+                cell(rows, "kept"),
+                cell(rows, "right"),
+            ];
+            let _ = writeln!(out, "| {} |", cells.join(" | "));
+        }
+    }
 }
 
 /// The mean token state of each input after the embeddings and each layer, `layers + 1` matrices `[inputs, width]`, as the package's

@@ -6,6 +6,7 @@ use super::corpus::{self, Grammar};
 use super::data::{self, Report};
 use super::encoder::Batch;
 use super::examples::{self, Example};
+use super::graph::from_onnx;
 use super::heads::Heads;
 use super::math::Matrix;
 use super::math::mix;
@@ -14,13 +15,14 @@ use super::optim::{AdamW, schedule};
 use super::pretrained;
 use super::scores::{Rows, Scores};
 use crate::labels::{self, LabelSchema};
+use crate::model::{self, Package};
 use crate::report;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -41,6 +43,9 @@ pub enum Error {
     /// The pretrained encoder could not be used.
     #[error(transparent)]
     Pretrained(#[from] pretrained::Error),
+    /// The package to go on from could not be opened.
+    #[error(transparent)]
+    Package(#[from] model::Error),
     /// A checkpoint could not be written or read.
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::Error),
@@ -70,6 +75,15 @@ pub struct Config {
     pub synthetic: usize,
     /// Share of the annotated reports held out for early stopping.
     pub held_out: f32,
+    /// Annotated reports by others than those learnt from, JSON lines: never learnt from, they set the temperatures of the scores. Without
+    /// them the held-out ones do.
+    pub calibration: Vec<PathBuf>,
+    /// A model package that training goes on from, instead of a pretrained encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
+    /// Tasks that are learnt, all where none is named: one makes a task-specific model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
     /// Folder of the pretrained encoder.
     pub encoder: PathBuf,
     /// Layers kept of it, all where it is absent.
@@ -83,7 +97,7 @@ pub struct Config {
     pub epochs: usize,
     /// Motion segments in a step.
     pub batch: usize,
-    /// Peak learning rate of the encoder.
+    /// Peak learning rate of the encoder; 0 leaves it as it is and trains the heads alone.
     pub rate: f32,
     /// Peak learning rate of the heads.
     pub head_rate: f32,
@@ -114,6 +128,9 @@ impl Default for Config {
             data: vec!["corpus/written.jsonl".into()],
             synthetic: 1300,
             held_out: 0.1,
+            calibration: vec!["corpus/heldout.jsonl".into()],
+            from: None,
+            tasks: Vec::new(),
             encoder: "native/encoder".into(),
             layers: None,
             vocabulary: 15_000,
@@ -136,6 +153,22 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Settings to go on from a package with a site's own annotated reports: gentler rates, more passes over little text, and some
+    /// synthetic reports so that what is rare at the site is not forgotten. Nothing is held out of so little.
+    pub fn adapting(from: PathBuf, data: Vec<PathBuf>) -> Self {
+        Self {
+            data,
+            calibration: Vec::new(),
+            from: Some(from),
+            synthetic: 150,
+            held_out: 0.0,
+            epochs: 6,
+            rate: 4e-5,
+            head_rate: 2e-4,
+            ..Self::default()
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
         let least = [
             ("epochs", self.epochs, 1),
@@ -172,6 +205,8 @@ pub struct Trained {
     pub scores: Scores,
     /// Annotated reports held out.
     pub held_out: Vec<Report>,
+    /// Annotated reports that set the temperatures.
+    pub calibration: Vec<Report>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -198,12 +233,17 @@ fn is_held_out(id: &str, share: f32) -> bool {
     (mix(hash) >> 40) as f32 / (1u64 << 24) as f32 <= share && share > 0.0
 }
 
-/// Annotated reports of all files, those to learn from and those held out.
-fn read_data(config: &Config) -> Result<(Vec<Report>, Vec<Report>), Error> {
+fn read_all(paths: &[PathBuf]) -> Result<Vec<Report>, Error> {
     let mut reports = Vec::new();
-    for path in &config.data {
+    for path in paths {
         reports.extend(data::read_jsonl(path)?);
     }
+    Ok(reports)
+}
+
+/// Annotated reports of all files, those to learn from and those held out.
+fn read_data(config: &Config) -> Result<(Vec<Report>, Vec<Report>), Error> {
+    let reports = read_all(&config.data)?;
     let (held_out, learnt) = reports.into_iter().partition(|r| is_held_out(&r.id, config.held_out));
     Ok((learnt, held_out))
 }
@@ -221,8 +261,21 @@ pub(super) fn grade_weights(examples: &[&Example], schema: &LabelSchema, balance
     weights.collect()
 }
 
+/// Logits of every task for the motion segments of reports, by report id and level.
+pub type Logits = BTreeMap<(String, String), Vec<Vec<f32>>>;
+
 /// The network's answers for the motion segments of reports.
 pub fn answer(network: &Network, tokenizer: &Tokenizer, reports: &[Report], max_tokens: usize) -> Rows {
+    grades(&logits(network, tokenizer, reports, max_tokens))
+}
+
+/// The most probable grades.
+pub(super) fn grades(logits: &Logits) -> Rows {
+    logits.iter().map(|(key, tasks)| (key.clone(), tasks.iter().map(|logits| argmax(logits)).collect())).collect()
+}
+
+/// The network's logits for the motion segments of reports.
+pub fn logits(network: &Network, tokenizer: &Tokenizer, reports: &[Report], max_tokens: usize) -> Logits {
     let mut inputs = Vec::new();
     for report in reports {
         for segment in report::segments(&report.text) {
@@ -230,11 +283,11 @@ pub fn answer(network: &Network, tokenizer: &Tokenizer, reports: &[Report], max_
             inputs.push(((report.id.clone(), segment.level.to_string()), ids));
         }
     }
-    let mut rows = Rows::new();
+    let mut rows = Logits::new();
     for chunk in inputs.chunks(32) {
         let pass = network.forward(Batch::new(chunk.iter().map(|(_, ids)| ids.as_slice())), 0.0, 0);
         for (index, (key, _)) in chunk.iter().enumerate() {
-            rows.insert(key.clone(), pass.logits().iter().map(|logits| argmax(logits.row(index))).collect());
+            rows.insert(key.clone(), pass.logits().iter().map(|logits| logits.row(index).to_vec()).collect());
         }
     }
     rows
@@ -269,6 +322,9 @@ pub fn fit(
     mut report: impl FnMut(&str),
 ) -> Result<Trained, Error> {
     config.check()?;
+    if let Some(unknown) = config.tasks.iter().find(|task| schema.task(task).is_none()) {
+        return Err(Error::Invalid(format!("tasks names {unknown}, which is no task of {}", schema.id())));
+    }
     settle(config, output)?;
     // The built-in phrases speak of the tasks of the schema that foramen ships; another schema learns from annotated reports alone.
     let grammar = if config.synthetic > 0 { Some(Grammar::built_in(schema)?) } else { None };
@@ -392,19 +448,25 @@ impl<'a> Run<'a> {
         output: &'a Path,
         reports: impl Iterator<Item = &'r Report>,
     ) -> Result<Self, Error> {
-        let texts: Vec<String> = reports
-            .flat_map(|r| report::segments(&r.text))
-            .flat_map(|s| [examples::mirror(&s.input), s.input])
-            .collect();
-        let texts = texts.iter().map(String::as_str);
-        let (encoder, tokenizer) =
-            pretrained::load(&config.encoder, config.layers, config.max_tokens, config.vocabulary, texts)?;
+        let (network, tokenizer) = match &config.from {
+            Some(folder) => from_package(folder, schema)?,
+            None => {
+                let texts: Vec<String> = reports
+                    .flat_map(|r| report::segments(&r.text))
+                    .flat_map(|s| [examples::mirror(&s.input), s.input])
+                    .collect();
+                let texts = texts.iter().map(String::as_str);
+                let (encoder, tokenizer) =
+                    pretrained::load(&config.encoder, config.layers, config.max_tokens, config.vocabulary, texts)?;
+                let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+                let heads = Heads::initial(encoder.config.width, schema, || normal(&mut rng));
+                (Network { heads, encoder }, tokenizer)
+            }
+        };
         let path = output.join(TOKENIZER);
         tokenizer.save(&path, false).map_err(|e| Error::Invalid(format!("{}: {e}", path.display())))?;
-        let shape = toml::to_string(&encoder.config).map_err(|e| Error::Invalid(e.to_string()))?;
+        let shape = toml::to_string(&network.encoder.config).map_err(|e| Error::Invalid(e.to_string()))?;
         std::fs::write(output.join(SHAPE), shape).map_err(failed(output, SHAPE))?;
-        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-        let network = Network { heads: Heads::initial(encoder.config.width, schema, || normal(&mut rng)), encoder };
         let optimiser = AdamW::new(&network, config.weight_decay);
         let (mirrors, progress, probe) = (schema.mirrors(), Progress::default(), Vec::new());
         Ok(Self { config, schema, output, mirrors, network, tokenizer, optimiser, progress, probe })
@@ -460,6 +522,9 @@ impl<'a> Run<'a> {
         let pass = self.network.forward(batch, config.dropout, seed);
         let mut loss = 0.0;
         let d = pass.logits().iter().enumerate().map(|(task, logits)| {
+            if !config.tasks.is_empty() && !config.tasks.contains(&self.schema.tasks()[task].name) {
+                return None;
+            }
             let grade = |(e, mirrored): (&&Example, &bool)| e.grades[if *mirrored { self.mirrors[task] } else { task }];
             let targets: Vec<u8> = chunk.iter().zip(&mirrored).map(grade).collect();
             let (one, d) = cross_entropy(logits, &targets, &weights[task], config.smoothing);
@@ -467,7 +532,11 @@ impl<'a> Run<'a> {
             Some(d)
         });
         let d: Vec<Option<Matrix>> = d.collect();
-        self.network.backward(&pass, &d, gradient);
+        if config.rate > 0.0 {
+            self.network.backward(&pass, &d, gradient);
+        } else {
+            self.network.backward_heads(&pass, &d, gradient);
+        }
         let warmup = (self.progress.total as f32 * config.warmup) as u64;
         let factor = schedule(self.optimiser.steps, warmup.max(1), self.progress.total);
         let (rate, head_rate) = (factor * config.rate, factor * config.head_rate);
@@ -532,7 +601,25 @@ pub fn read_run(output: &Path, schema: &LabelSchema) -> Result<Trained, Error> {
     let (_, held_out) = read_data(&config)?;
     let said = answer(&network, &tokenizer, &held_out, config.max_tokens);
     let scores = Scores::new(schema, &gold(schema, &held_out)?, &said);
-    Ok(Trained { network, tokenizer, config, scores, held_out })
+    let calibration = read_all(&config.calibration)?;
+    Ok(Trained { network, tokenizer, config, scores, held_out, calibration })
+}
+
+/// The network and the tokenizer of a model package.
+fn from_package(folder: &Path, schema: &LabelSchema) -> Result<(Network, Tokenizer), Error> {
+    let package = Package::open(folder)?;
+    let invalid = |reason: String| Error::Invalid(format!("cannot go on from {}: {reason}", folder.display()));
+    if package.labels() != schema {
+        return Err(invalid(format!("its labels are not those of {}", schema.id())));
+    }
+    let tokenizer = Tokenizer::from_file(folder.join(TOKENIZER)).map_err(|e| invalid(format!("{TOKENIZER}: {e}")))?;
+    let path = folder.join("model.onnx");
+    let bytes = std::fs::read(&path).map_err(|source| Error::File { path, source })?;
+    let manifest = package.manifest();
+    let vocabulary = tokenizer.get_vocab_size(true);
+    let network = from_onnx(&bytes, vocabulary, manifest.layers, manifest.max_tokens, schema)
+        .map_err(|reason| invalid(format!("model.onnx: {reason}")))?;
+    Ok((network, tokenizer))
 }
 
 fn read_config(output: &Path) -> Result<Config, Error> {

@@ -1,10 +1,10 @@
 //! The network as an ONNX graph, with float32 weights or weights in 8 bits that are widened once, when the session is made.
 
-use super::encoder::{Layer, Linear, Norm};
+use super::encoder::{Config, Layer, Linear, Norm};
 use super::heads::QUERIES;
 use super::math::{EPSILON, Matrix};
 use super::network::Network;
-use super::onnx::{Attribute, Axis, Builder};
+use super::onnx::{Attribute, Axis, Builder, Constants};
 use crate::labels::LabelSchema;
 use serde::{Deserialize, Serialize};
 
@@ -130,6 +130,74 @@ pub(super) fn to_onnx(network: &Network, schema: &LabelSchema, precision: Precis
     let states = Axis::Fixed(config.layers + 1);
     g.builder.output("hidden_states", &[Axis::Free("batch"), states, Axis::Fixed(config.width)]);
     g.builder.finish(&schema.id())
+}
+
+/// The network that [`to_onnx`] wrote, as its answers are: weights in 8 bits are widened. The other way round of that function.
+pub(super) fn from_onnx(
+    bytes: &[u8],
+    vocabulary: usize,
+    layers: usize,
+    positions: usize,
+    schema: &LabelSchema,
+) -> Result<Network, String> {
+    let constants = Constants::read(bytes)?;
+    let heads = constants.ints("layer0_heads")?;
+    let [_, _, heads, size] = heads[..] else { return Err("its heads are not as foramen-train writes them".into()) };
+    let (heads, size) = (heads.clamp(1, 1 << 10) as usize, size.clamp(1, 1 << 20) as usize);
+    let inner = constants.dims("layer0_up_bias")?.iter().product();
+    let config = Config { vocabulary, positions, width: heads * size, layers, heads, inner };
+    let grades: Vec<usize> = schema.tasks().iter().map(|task| task.grades.len()).collect();
+    let mut network = Network::zeros(&config, &grades);
+    let read = |name: &str, matrix: &mut Matrix| {
+        let values = constants.floats(name)?;
+        if values.len() != matrix.data.len() {
+            return Err(format!("its constant {name} has {} numbers, not {}", values.len(), matrix.data.len()));
+        }
+        matrix.data = values;
+        Ok(())
+    };
+    let wide = |name: &str, rows: usize, cols: usize| {
+        let scale = name.strip_suffix("_weight").unwrap_or(name);
+        let rows_8 = Rows { bytes: constants.bytes(name)?, scales: constants.floats(&format!("{scale}_scale"))? };
+        if rows_8.scales.len() != rows || rows_8.bytes.len() != rows * cols {
+            return Err(format!("its constant {name} is not of [{rows}, {cols}]"));
+        }
+        Ok(widen(&rows_8, cols))
+    };
+    let linear = |name: String, linear: &mut Linear| {
+        let weight = format!("{name}_weight");
+        if constants.is_bytes(&weight) {
+            linear.weight = wide(&weight, linear.weight.cols, linear.weight.rows)?.transposed();
+        } else {
+            read(&weight, &mut linear.weight)?;
+        }
+        read(&format!("{name}_bias"), &mut linear.bias)
+    };
+    let norm = |name: String, norm: &mut Norm| {
+        read(&format!("{name}_gain"), &mut norm.gain)?;
+        read(&format!("{name}_bias"), &mut norm.bias)
+    };
+    let encoder = &mut network.encoder;
+    match constants.is_bytes("words") {
+        true => encoder.words = wide("words", vocabulary, config.width)?,
+        false => read("words", &mut encoder.words)?,
+    }
+    read("positions", &mut encoder.positions)?;
+    norm("norm".into(), &mut encoder.norm)?;
+    for (index, layer) in encoder.layers.iter_mut().enumerate() {
+        let name = |part: &str| format!("layer{index}_{part}");
+        linear(name("qkv"), &mut layer.qkv)?;
+        linear(name("out"), &mut layer.out)?;
+        norm(name("norm1"), &mut layer.norm1)?;
+        linear(name("up"), &mut layer.up)?;
+        linear(name("down"), &mut layer.down)?;
+        norm(name("norm2"), &mut layer.norm2)?;
+    }
+    read("queries", &mut network.heads.queries)?;
+    for (task, head) in schema.tasks().iter().zip(&mut network.heads.classifiers) {
+        linear(format!("head_{}", task.name), head)?;
+    }
+    Ok(network)
 }
 
 impl Graph {

@@ -5,6 +5,8 @@
 //! [`analysis`] stores what the alignment functions of SQL ask.
 
 pub mod analysis;
+pub mod behaviour;
+pub mod calibration;
 pub mod checkpoint;
 pub mod corpus;
 pub mod data;

@@ -91,6 +91,11 @@ impl Network {
         Pass { trace, head, batch }
     }
 
+    /// As [`Network::backward`], for the heads alone.
+    pub fn backward_heads(&self, pass: &Pass, d_logits: &[Option<Matrix>], gradient: &mut Self) {
+        self.heads.backward(&pass.head, d_logits, pass.trace.last(), &pass.batch, &mut gradient.heads);
+    }
+
     /// Adds the gradient of the tasks whose logit gradients are given to `gradient`.
     pub fn backward(&self, pass: &Pass, d_logits: &[Option<Matrix>], gradient: &mut Self) {
         let last = self.heads.backward(&pass.head, d_logits, pass.trace.last(), &pass.batch, &mut gradient.heads);

@@ -3,6 +3,7 @@
 
 use super::math::Matrix;
 use prost::Message;
+use std::collections::HashMap;
 
 const FLOAT: i32 = 1;
 const INT8: i32 = 3;
@@ -247,6 +248,55 @@ impl Builder {
             opset_import: vec![OperatorSetId { domain: String::new(), version: OPSET }],
         };
         model.encode_to_vec()
+    }
+}
+
+/// The constants of a graph, by name.
+pub(crate) struct Constants(HashMap<String, TensorProto>);
+
+impl Constants {
+    /// Reads them out of a file's bytes.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Constants, String> {
+        let model = ModelProto::decode(bytes).map_err(|e| e.to_string())?;
+        let tensors = model.graph.unwrap_or_default().initializer;
+        Ok(Constants(tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect()))
+    }
+
+    fn tensor(&self, name: &str, kind: i32, bytes: usize) -> Result<&TensorProto, String> {
+        let tensor = self.0.get(name).ok_or_else(|| format!("it has no constant {name}"))?;
+        let size = tensor.dims.iter().try_fold(bytes, |size, dim| size.checked_mul(usize::try_from(*dim).ok()?));
+        if tensor.data_type != kind || size != Some(tensor.raw_data.len()) {
+            return Err(format!("its constant {name} is of another type or size than foramen-train writes"));
+        }
+        Ok(tensor)
+    }
+
+    /// Whether there is a constant of 8-bit numbers of this name.
+    pub(crate) fn is_bytes(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|tensor| tensor.data_type == INT8)
+    }
+
+    /// Numbers of an int64 constant.
+    pub(crate) fn ints(&self, name: &str) -> Result<Vec<i64>, String> {
+        let tensor = self.tensor(name, INT64, 8)?;
+        Ok(tensor.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(std::array::from_fn(|i| b[i]))).collect())
+    }
+
+    /// Numbers of an int8 constant.
+    pub(crate) fn bytes(&self, name: &str) -> Result<Vec<i8>, String> {
+        Ok(self.tensor(name, INT8, 1)?.raw_data.iter().map(|b| *b as i8).collect())
+    }
+
+    /// Numbers of a float32 constant.
+    pub(crate) fn floats(&self, name: &str) -> Result<Vec<f32>, String> {
+        let tensor = self.tensor(name, FLOAT, 4)?;
+        Ok(tensor.raw_data.chunks_exact(4).map(|b| f32::from_le_bytes(std::array::from_fn(|i| b[i]))).collect())
+    }
+
+    /// Its extents.
+    pub(crate) fn dims(&self, name: &str) -> Result<Vec<usize>, String> {
+        let tensor = self.0.get(name).ok_or_else(|| format!("it has no constant {name}"))?;
+        tensor.dims.iter().map(|dim| usize::try_from(*dim).map_err(|e| e.to_string())).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 use std::io::{self, Read};
+use std::ops::Range;
 
 /// Why a model could not answer. Its text goes to the user of the query: a cause and a remedy, never a report's content.
 pub type ModelError = Box<dyn std::error::Error + Send + Sync>;
@@ -47,7 +48,28 @@ pub struct Finding {
     /// Where, and by which sentences.
     pub segment: Segment,
     /// Number of the grade and its calibrated probability, one pair a task, in the order of [`ModelInfo::tasks`].
-    pub grades: Vec<(u8, f32)>,
+    ///
+    /// The number is `None` where the probability is below the least that was asked for.
+    pub grades: Vec<(Option<u8>, f32)>,
+}
+
+/// A grade above the lowest of one task at one motion segment, and the sentences that it hangs on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// `cervical`, `thoracic` or `lumbar`.
+    pub region: String,
+    /// Written out, `L4-L5`.
+    pub level: String,
+    /// Number of the task in [`ModelInfo::tasks`].
+    pub task: usize,
+    /// Number of the grade.
+    pub grade: u8,
+    /// Its calibrated probability.
+    pub score: f32,
+    /// Byte ranges of the sentences in the text, the one that mattered most first.
+    pub sentences: Vec<Range<usize>>,
+    /// The grade that the model gives without them.
+    pub without: u8,
 }
 
 /// A hidden state of the encoder for one motion segment.
@@ -75,6 +97,12 @@ pub trait ReportModel: Debug + Send + Sync {
     /// # Errors
     /// When the model cannot be opened or run.
     fn findings(&self, texts: &[&str]) -> Result<Vec<Vec<Finding>>, ModelError>;
+
+    /// For each grade above the lowest that a report's segments have, the sentences that it hangs on.
+    ///
+    /// # Errors
+    /// When the model cannot be opened or run.
+    fn explain(&self, text: &str) -> Result<Vec<Explanation>, ModelError>;
 
     /// The segments' hidden states after a layer, 0 to [`ModelInfo::layers`]: one list a text, in the order of the texts.
     ///

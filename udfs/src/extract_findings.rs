@@ -3,7 +3,7 @@
 use crate::engine::{ModelInfo, ReportModel};
 use crate::exec::{Argument, Call, Function, SECTION};
 use crate::rows::{failed, list_of, lists, segment_columns, text};
-use arrow::array::{Array, ArrayRef, Float32Array, StringArray};
+use arrow::array::{ArrayRef, Float32Array, StringArray};
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{Documentation, ScalarUDF};
@@ -56,11 +56,15 @@ fn answer(call: &Call, model: &dyn ReportModel) -> Result<ArrayRef> {
     let mut columns = vec![region, level];
     for (index, task) in info.tasks.iter().enumerate() {
         let graded = || rows().map(|finding| finding.grades.get(index).copied());
-        let name = |pair: Option<(u8, f32)>| task.grades.get(usize::from(pair?.0)).map(String::as_str);
-        let grades: StringArray = graded().map(name).collect();
-        if grades.null_count() > 0 {
+        // A grade with too low a score is NULL.
+        let known = |pair: Option<(Option<u8>, f32)>| {
+            pair.is_some_and(|(grade, _)| grade.is_none_or(|grade| usize::from(grade) < task.grades.len()))
+        };
+        if !graded().all(known) {
             return exec_err!("{NAME}: the model's answer is not of its own schema");
         }
+        let name = |pair: Option<(Option<u8>, f32)>| task.grades.get(usize::from(pair?.0?)).map(String::as_str);
+        let grades: StringArray = graded().map(name).collect();
         columns.push(Arc::new(grades));
         columns.push(Arc::new(graded().map(|pair| pair.map(|(_, score)| score)).collect::<Float32Array>()));
     }
@@ -72,8 +76,8 @@ fn documentation() -> Documentation {
     Documentation::builder(
         SECTION,
         "Reads a radiology report and grades each motion segment that it speaks of: a list of structs `region`, `level`, for each \
-         task of the model its grade and `<task>_score`, the calibrated probability of that grade, and `evidence`, the \
-         sentences that were read. `unnest` makes a row of each. A report that speaks of no segment has an empty list, and \
+         task of the model its grade and `<task>_score`, the calibrated probability of that grade (where a least score was asked for, a grade \
+         below it is NULL), and `evidence`, the sentences that were read. `unnest` makes a row of each. A report that speaks of no segment has an empty list, and \
          NULL has NULL.",
         "extract_findings(text)",
     )
@@ -90,6 +94,7 @@ fn documentation() -> Documentation {
 ```",
     )
     .with_argument("text", "The report's text, of any string type.")
+    .with_related_udf("explain_findings")
     .with_related_udf("report_segments")
     .with_related_udf("hl7_reports")
     .build()

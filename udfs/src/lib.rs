@@ -10,6 +10,7 @@ pub mod engine;
 mod alignment;
 mod embed_segments;
 mod exec;
+mod explain_findings;
 mod extract_findings;
 mod foramen_model;
 mod hl7_error;
@@ -33,6 +34,7 @@ pub use alignment::{
 };
 pub use embed_segments::embed_segments_udf;
 pub use exec::SECTION;
+pub use explain_findings::explain_findings_udf;
 pub use extract_findings::extract_findings_udf;
 pub use foramen_model::foramen_model_udf;
 pub use hl7_error::hl7_error_udf;

@@ -2,9 +2,10 @@
 
 use crate::engine::{MessageReader, ReportModel};
 use crate::{
-    embed_segments_udf, extract_findings_udf, foramen_model_udf, gradient_conflict_rate_udaf, gradient_cosine_udaf,
-    hl7_error_udf, hl7_field_udf, hl7_report_udf, hl7_reports_udf, linear_cka_debiased_udaf, linear_cka_interval_udaf,
-    linear_cka_udaf, procrustes_similarity_udaf, pwcca_udaf, rbf_cka_udaf, report_segments_udf, svcca_udaf,
+    embed_segments_udf, explain_findings_udf, extract_findings_udf, foramen_model_udf, gradient_conflict_rate_udaf,
+    gradient_cosine_udaf, hl7_error_udf, hl7_field_udf, hl7_report_udf, hl7_reports_udf, linear_cka_debiased_udaf,
+    linear_cka_interval_udaf, linear_cka_udaf, procrustes_similarity_udaf, pwcca_udaf, rbf_cka_udaf,
+    report_segments_udf, svcca_udaf,
 };
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub fn all_scalar(model: &Arc<dyn ReportModel>, reader: &Arc<dyn MessageReader>) -> Vec<ScalarUDF> {
     vec![
         extract_findings_udf(Arc::clone(model)),
+        explain_findings_udf(Arc::clone(model)),
         report_segments_udf(Arc::clone(model)),
         embed_segments_udf(Arc::clone(model)),
         foramen_model_udf(Arc::clone(model)),

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Those of one segment.
-type Grades = Vec<(u8, f32)>;
+type Grades = Vec<(Option<u8>, f32)>;
 
 /// Grades by key words.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl KeyWords {
         self.graded.fetch_add(1, Ordering::SeqCst);
         let grade = |segment: &Segment, task: &Task| {
             let worst = task.grades.iter().rposition(|grade| segment.evidence.contains(grade.as_str()));
-            (worst.unwrap_or(0) as u8, 1.0 / segment.evidence.len() as f32)
+            (Some(worst.unwrap_or(0) as u8), 1.0 / segment.evidence.len() as f32)
         };
         self.segments(text).iter().map(|s| self.info.tasks.iter().map(|t| grade(s, t)).collect()).collect()
     }
@@ -72,6 +72,21 @@ impl ReportModel for KeyWords {
             both.map(|(segment, grades)| Finding { segment, grades }).collect()
         };
         Ok(texts.iter().map(findings).collect())
+    }
+
+    /// A segment is one sentence here, so each grade hangs on it.
+    fn explain(&self, text: &str) -> Result<Vec<Explanation>, ModelError> {
+        let mut out = Vec::new();
+        for (segment, grades) in self.segments(text).into_iter().zip(self.grade(text)) {
+            let start = text.find(&segment.evidence).ok_or("a segment's evidence is of its text")?;
+            for (task, (grade, score)) in grades.into_iter().enumerate() {
+                let Some(grade) = grade.filter(|grade| *grade > 0) else { continue };
+                let sentences = std::iter::once(start..start + segment.evidence.len()).collect();
+                let (region, level) = (segment.region.clone(), segment.level.clone());
+                out.push(Explanation { region, level, task, grade, score, sentences, without: 0 });
+            }
+        }
+        Ok(out)
     }
 
     fn embeddings(&self, texts: &[&str], layer: usize) -> Result<Vec<Vec<Embedding>>, ModelError> {

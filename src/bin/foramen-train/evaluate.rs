@@ -1,7 +1,9 @@
 use anyhow::Context;
 use foramen::labels::LabelSchema;
 use foramen::model::{Model, Options, default_folder};
-use foramen::train::data::read_jsonl;
+use foramen::train::behaviour::{self, Passed};
+use foramen::train::calibration::{Scored, expected_calibration_error, withheld};
+use foramen::train::data::{Report, read_jsonl};
 use foramen::train::fit::gold;
 use foramen::train::scores::{Rows, Scores};
 use std::io::{self, Write};
@@ -10,14 +12,17 @@ use std::path::PathBuf;
 /// Score a model package on labelled reports.
 ///
 /// Prints F1 a grade, macro-F1 and linearly weighted kappa a task, each task's confusion matrix (rows: annotated, columns: answered), level F1 and
-/// row accuracy.
+/// row accuracy; how well scores are calibrated; and what withholding grades below a score (--min-score of `foramen label`) costs and gains.
 ///
 /// Example: foramen-train evaluate my-reports.jsonl --model models/spine
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Labelled reports, JSON lines of {"id", "text", "findings": {level: {task: grade}}}.
-    #[arg(required = true, value_name = "FILE.jsonl")]
+    #[arg(required_unless_present = "behaviour", value_name = "FILE.jsonl")]
     files: Vec<PathBuf>,
+    /// A folder of behavioural tests, a file a capability (corpus/behaviour): prints how many pass.
+    #[arg(long, value_name = "DIR")]
+    behaviour: Option<PathBuf>,
     /// The model package [default: models/spine]
     #[arg(long, env = "FORAMEN_MODEL", value_name = "DIR")]
     model: Option<PathBuf>,
@@ -34,22 +39,71 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     for path in &args.files {
         let reports = read_jsonl(path)?;
         let gold = gold(schema, &reports).with_context(|| path.display().to_string())?;
-        let texts: Vec<&str> = reports.iter().map(|report| report.text.as_str()).collect();
-        let mut said = Rows::new();
-        for (report, findings) in reports.iter().zip(model.findings(&texts)?) {
-            for finding in findings {
-                let grades = finding.grades.iter().map(|graded| graded.grade).collect();
-                said.insert((report.id.clone(), finding.segment.level.to_string()), grades);
-            }
-        }
+        let (said, scored) = answers(&model, &reports, &gold)?;
         let scores = Scores::new(schema, &gold, &said);
+        let (error, withheld) = (expected_calibration_error(&scored), withheld(&scored));
         if args.json {
-            let line =
-                serde_json::json!({ "file": path, "model": model.id(), "reports": reports.len(), "scores": scores });
+            let kept = withheld.iter().map(|kept| [Some(kept.threshold), Some(kept.coverage), kept.accuracy]);
+            let line = serde_json::json!({ "file": path, "model": model.id(), "reports": reports.len(), "scores": scores,
+                "calibration_error": error, "withheld": kept.collect::<Vec<_>>() });
             writeln!(out, "{line}")?;
         } else {
             writeln!(out, "{} ({} reports), model {}\n{}", path.display(), reports.len(), model.id(), scores.table())?;
+            writeln!(
+                out,
+                "expected calibration error of the grades: {error:.4}\nmin-score  grades kept  of them right"
+            )?;
+            for kept in withheld {
+                let accuracy = kept.accuracy.map_or("–".into(), |accuracy| format!("{accuracy:.4}"));
+                writeln!(out, "{:>9.2}  {:>11.4}  {accuracy:>13}", kept.threshold, kept.coverage)?;
+            }
+        }
+    }
+    if let Some(folder) = &args.behaviour {
+        let suite = behaviour::read(folder, schema)?;
+        let passed = behaviour::judge(&suite, |texts| rows(&model, texts))?;
+        for Passed { capability, passed, cases, failed } in &passed {
+            if args.json {
+                let line =
+                    serde_json::json!({ "capability": capability, "passed": passed, "cases": cases, "failed": failed });
+                writeln!(out, "{line}")?;
+            } else {
+                writeln!(out, "{capability:<14} {passed:>3} of {cases:>3}  {}", failed.join(" "))?;
+            }
+        }
+        if !args.json {
+            let sum = |of: fn(&Passed) -> usize| passed.iter().map(of).sum::<usize>();
+            writeln!(out, "{:<14} {:>3} of {:>3}", "all", sum(|p| p.passed), sum(|p| p.cases))?;
         }
     }
     Ok(())
+}
+
+/// The model's rows for texts, by their numbers.
+fn rows(model: &Model, texts: &[&str]) -> Result<Rows, foramen::model::Error> {
+    let mut rows = Rows::new();
+    for (text, findings) in model.findings(texts)?.into_iter().enumerate() {
+        for finding in findings {
+            let grades = finding.grades.iter().map(|graded| graded.grade.unwrap_or(0)).collect();
+            rows.insert((text.to_string(), finding.segment.level.to_string()), grades);
+        }
+    }
+    Ok(rows)
+}
+
+/// The model's grades, and the score of each where the segment is annotated.
+fn answers(model: &Model, reports: &[Report], gold: &Rows) -> anyhow::Result<(Rows, Vec<Scored>)> {
+    let texts: Vec<&str> = reports.iter().map(|report| report.text.as_str()).collect();
+    let (mut said, mut scored) = (Rows::new(), Vec::new());
+    for (report, findings) in reports.iter().zip(model.findings(&texts)?) {
+        for finding in findings {
+            let key = (report.id.clone(), finding.segment.level.to_string());
+            let grades: Vec<u8> = finding.grades.iter().map(|graded| graded.grade.unwrap_or(0)).collect();
+            for (right, graded) in gold.get(&key).into_iter().flatten().zip(&finding.grades) {
+                scored.push(Scored { score: f64::from(graded.score), right: graded.grade == Some(*right) });
+            }
+            said.insert(key, grades);
+        }
+    }
+    Ok((said, scored))
 }

@@ -1,6 +1,7 @@
 use anyhow::Context;
 use foramen::labels::LabelSchema;
 use foramen::train::Precision;
+use foramen::train::behaviour;
 use foramen::train::data::read_jsonl;
 use foramen::train::export::{About, export};
 use foramen::train::fit::read_run;
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// Labelled reports to score the package on; repeatable.
     #[arg(long, value_name = "FILE.jsonl")]
     score: Vec<PathBuf>,
+    /// A folder of behavioural tests whose pass rates go into the card.
+    #[arg(long, value_name = "DIR")]
+    behaviour: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
@@ -60,7 +64,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         precision,
         note: args.note,
     };
-    let manifest = export(&trained, &schema, &about, &files, &args.output)?;
+    let suite = args.behaviour.as_deref().map_or(Ok(Vec::new()), |folder| behaviour::read(folder, &schema))?;
+    let manifest = export(&trained, &schema, &about, &files, &suite, &args.output)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{}: {}@{}, {}", args.output.display(), manifest.name, manifest.version, manifest.precision)?;
     write!(out, "{}", toml::to_string(&manifest.scores)?)?;

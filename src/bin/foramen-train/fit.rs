@@ -1,5 +1,6 @@
 use anyhow::Context;
 use foramen::labels::LabelSchema;
+use foramen::model::default_folder;
 use foramen::train::fit::{Config, fit};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,8 +11,14 @@ use std::process::Command;
 /// All settings have defaults: those that the default model was trained with. They are saved in the run's folder before the first step; a
 /// run that was stopped goes on where it was when the same command is given again.
 ///
-/// Example: foramen-train fit --output runs/mine --data my-reports.jsonl --synthetic 500
+/// With --data and no --encoder it goes on from the shipped model (or from --from) with your annotated reports: a few dozen and some minutes are
+/// enough to bring it to a site's ways. `foramen-train export` then makes a package of it.
+///
+/// Examples:
+///   foramen-train fit --output runs/mine --data my-reports.jsonl
+///   foramen-train fit --output runs/anew --data my-thousands.jsonl --encoder native/encoder
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Folder of the run: configuration, checkpoints, metrics.
     #[arg(long, short, value_name = "DIR", default_value = "runs/spine")]
@@ -22,6 +29,16 @@ pub(crate) struct Args {
     /// Annotated reports, JSON lines of {"id", "text", "findings"}; repeatable [default: corpus/written.jsonl]
     #[arg(long, value_name = "FILE.jsonl")]
     data: Vec<PathBuf>,
+    /// A model package to go on from [default with --data: the shipped one]
+    #[arg(long, value_name = "DIR", conflicts_with = "encoder")]
+    from: Option<PathBuf>,
+    /// Annotated reports, apart from those learnt from, by which scores are calibrated; repeatable [default: corpus/heldout.jsonl, with --data
+    /// those held out]
+    #[arg(long, value_name = "FILE.jsonl")]
+    calibration: Vec<PathBuf>,
+    /// Tasks that are learnt; repeatable, all where none is named
+    #[arg(long, value_name = "TASK")]
+    task: Vec<String>,
     /// The pretrained encoder: a folder with model.safetensors, config.json and tokenizer.json, or hf:OWNER/NAME to fetch a BERT from
     /// the Hugging Face hub [default: native/encoder]
     #[arg(long, value_name = "DIR|hf:NAME")]
@@ -38,7 +55,7 @@ pub(crate) struct Args {
     /// Motion segments in a step.
     #[arg(long)]
     batch: Option<usize>,
-    /// Peak learning rate of the encoder.
+    /// Peak learning rate of the encoder; 0 trains the heads alone.
     #[arg(long)]
     rate: Option<f32>,
     /// Layers kept of the encoder.
@@ -60,8 +77,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         config = toml::from_str(&text).with_context(|| path.display().to_string())?;
     }
+    if args.encoder.is_none() && args.config.is_none() && (args.from.is_some() || !args.data.is_empty()) {
+        config = Config::adapting(args.from.clone().unwrap_or_else(default_folder), config.data);
+    }
+    config.from = args.from.or(config.from);
     if !args.data.is_empty() {
         config.data = args.data;
+        config.calibration = Vec::new();
+    }
+    if !args.calibration.is_empty() {
+        config.calibration = args.calibration;
+    }
+    if !args.task.is_empty() {
+        config.tasks = args.task;
     }
     if let Some(encoder) = &args.encoder {
         config.encoder = match encoder.strip_prefix("hf:") {

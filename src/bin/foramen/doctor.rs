@@ -105,9 +105,12 @@ fn read(model: &Model) -> Result<String, Error> {
 
 /// The grades above the lowest.
 fn tell(finding: &Finding, labels: &LabelSchema) -> String {
-    let graded = labels.tasks().iter().zip(&finding.grades).filter(|(_, graded)| graded.grade > 0);
+    let graded = labels.tasks().iter().zip(&finding.grades);
     let grades: Vec<String> = graded
-        .filter_map(|(task, graded)| Some((task, task.grades.get(usize::from(graded.grade))?, graded.score)))
+        .filter_map(|(task, graded)| {
+            let grade = graded.grade.filter(|grade| *grade > 0)?;
+            Some((task, task.grades.get(usize::from(grade))?, graded.score))
+        })
         .map(|(task, grade, score)| format!("{} {grade} ({score:.2})", task.name))
         .collect();
     format!("{}: {}", finding.segment.level, if grades.is_empty() { "nothing".into() } else { grades.join(", ") })

