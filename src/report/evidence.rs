@@ -38,6 +38,8 @@ struct Sentence {
     leads: Rc<[Range<usize>]>,
     opens: Option<Kind>,
     paragraph: bool,
+    /// Whether it is the first of its line.
+    first: bool,
     level: Option<Range<usize>>,
     mentions: Vec<Mention>,
     groups: Vec<Group>,
@@ -75,7 +77,8 @@ fn read(text: &str) -> Vec<Sentence> {
         if let Some(level) = level {
             let mentions = mention::mentions(text.get(level.clone()).unwrap_or_default());
             let level = Some(level);
-            out.push(Sentence { range, leads, opens, paragraph, level, mentions, groups: Vec::new(), others: false });
+            let groups = Vec::new();
+            out.push(Sentence { range, leads, opens, paragraph, first: true, level, mentions, groups, others: false });
             continue;
         }
         let sentences = sentence::sentences(text, range);
@@ -112,6 +115,7 @@ fn read(text: &str) -> Vec<Sentence> {
                     leads: Rc::clone(&leads),
                     opens: opens.take(),
                     paragraph: std::mem::take(&mut paragraph),
+                    first: index == 0,
                     level: None,
                     mentions,
                     groups,
@@ -328,6 +332,10 @@ impl Walk {
             }
         } else {
             self.under = true;
+            if sentence.first && begins_with_level(text, &piece) {
+                // A list that goes level by level, now with a colon and now without.
+                self.heading = Levels::NONE;
+            }
             let bare = Head { levels: self.heading, rest: piece.range.start, names: 0 };
             if let Some(head) = first_level(&piece)
                 && let Some(like) = likeness(text, &piece, &head, before)
@@ -509,6 +517,13 @@ fn excepted(body: &str, end: usize, mentions: &[Mention]) -> Levels {
         at = mention.range.end;
     }
     set
+}
+
+/// Whether a sentence begins with levels ("L4-5 bulge", "At the L4-5 level there is").
+fn begins_with_level(text: &str, piece: &Piece) -> bool {
+    let Some(first) = piece.names.first().filter(|name| name.levels.is_some()) else { return false };
+    let before = text.get(piece.range.start..first.range.start).unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(before.as_str(), "" | "at" | "at the" | "the")
 }
 
 struct Head {

@@ -217,6 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_levels_with_a_colon_and_without() {
+        assert_eq!(
+            read("C4-5: bulge. Canal mild.\nC5-6 protrusion. Foramina severe.\nC6-7: normal."),
+            [
+                "C4-C5: [TARGET]: bulge. [CARRIED] Canal mild.",
+                "C5-C6: [TARGET] protrusion. [CARRIED] Foramina severe.",
+                "C6-C7: [TARGET]: normal.",
+            ]
+        );
+        assert_eq!(
+            read("At L4-L5, there is a bulge.\nThere is moderate stenosis,\nAt L3-L4, there is a protrusion.")[1],
+            "L4-L5: At [TARGET], there is a bulge. [CARRIED] There is moderate stenosis,"
+        );
+    }
+
+    #[test]
     fn a_level_opens_a_clause() {
         assert_eq!(
             read("Discs normal at L2-3 and L3-4, at L4-5 there is a write paracentral bulge."),

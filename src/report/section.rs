@@ -434,6 +434,12 @@ fn heads_level(line: &str) -> bool {
     })
 }
 
+/// Whether a line begins a statement of its own about a level ("At L3-4, there is").
+fn opens_level(line: &str) -> bool {
+    let rest = ["At the ", "At "].iter().find_map(|at| line.strip_prefix(at));
+    rest.is_some_and(|rest| mention::mentions(rest).first().is_some_and(|m| m.levels.is_some() && m.range.start == 0))
+}
+
 /// The lines of a text without their ends; a blank line is an empty one.
 fn physical(text: &str) -> Vec<Range<usize>> {
     let mut lines = Vec::new();
@@ -497,7 +503,7 @@ fn continues(before: &str, this: &str, width: Option<usize>) -> bool {
         return false;
     }
     if matches!(end, ',' | '&' | '/') || before.trim_end().ends_with(" and") || hanging {
-        return true;
+        return !(end == ',' && opens_level(body));
     }
     (filled && !heads_level(body)) || (first.is_lowercase() && before.len() >= 60)
 }
