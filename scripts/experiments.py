@@ -5,7 +5,7 @@
     experiments.py curve SITE.jsonl                the shipped model trained on with 0, 20, 40, 80 of a site's annotated reports, scored on the rest
 
 Options: --train COMMAND (foramen-train), --label COMMAND (foramen), --rules RULES.py (a rule labeller to put beside: IN.jsonl OUT.jsonl),
---weak UNLABELLED.jsonl (adds a network that also learns from what the shipped model says of these reports). A network that is there is not trained again.
+--weak UNLABELLED.jsonl (adds a network that also learns from what the shipped model says of these reports), --start PACKAGE (that the curve goes on from). A network that is there is not trained again.
 """
 import argparse
 import json
@@ -190,11 +190,11 @@ def curve(args):
         rest = ROOT / f"curve-{way}-test.jsonl"
         write(rest, test)
         for count in rows:
-            package = pathlib.Path("models/spine")
+            package = pathlib.Path(args.start)
             if count:
                 data = ROOT / f"curve-{way}-{count}.jsonl"
                 write(data, learn[:count])
-                package = trained(args, f"curve-{way}-{count}", "--data", data)
+                package = trained(args, f"{package.name}-{way}-{count}", "--from", package, "--data", data)
             rows[count].append(scores(args, package, [rest])[str(rest)])
     print("| annotated reports of the site | macro-F1 | row accuracy |\n| --- | --- | --- |")
     for count, found in rows.items():
@@ -209,6 +209,7 @@ def main():
     parser.add_argument("--label", default="target/debug/foramen")
     parser.add_argument("--rules")
     parser.add_argument("--weak")
+    parser.add_argument("--start", default="models/spine")
     args = parser.parse_args()
     {"ablation": ablation, "curve": curve}[args.what](args)
 
