@@ -65,7 +65,7 @@ model: native encoder ## train the default model again (hours) and write it to m
 	$(TRAIN) fit --config corpus/second.toml --output runs/second
 	$(TRAIN) export runs/second --behaviour corpus/behaviour
 
-experiments: native encoder out/python ## what each ingredient of the model gives (two hours): make experiments TEST="my.jsonl ..."
+experiments: native encoder out/python ## what each ingredient of the model gives (half an hour): make experiments TEST="my.jsonl ..."
 	$(CARGO) build --locked --bin foramen --bin foramen-train
 	out/python/bin/python scripts/experiments.py ablation corpus/heldout.jsonl $(TEST)
 

@@ -5,7 +5,7 @@
     experiments.py curve SITE.jsonl                the shipped model trained on with 0, 20, 40, 80 of a site's annotated reports, scored on the rest
 
 Options: --train COMMAND (foramen-train), --label COMMAND (foramen), --rules RULES.py (a rule labeller to put beside: IN.jsonl OUT.jsonl),
---weak UNLABELLED.jsonl (adds a network that also learns from what the shipped model says of these reports), --start PACKAGE (that the curve goes on from). A network that is there is not trained again.
+--weak UNLABELLED.jsonl (adds a network that also learns from what the shipped model says of these reports), --start PACKAGE (that the curve goes on from). A network that is there is not trained again. Wants Python 3.11.
 """
 import argparse
 import json
@@ -14,10 +14,12 @@ import random
 import statistics
 import subprocess
 import sys
+import tomllib
 
 ROOT = pathlib.Path("out/experiments")
-TASKS = ["disc", "canal_stenosis", "foraminal_stenosis_left", "foraminal_stenosis_right", "subarticular_stenosis_left",
-         "subarticular_stenosis_right", "thecal_sac", "cord", "nerve_root"]
+SCHEMA = tomllib.loads(pathlib.Path("schemas/spine.toml").read_text(encoding="utf-8"))
+GRADES = {task["name"]: task["grades"] for task in SCHEMA["task"]}
+TASKS = list(GRADES)
 SMALL = ["--layers", "2"]
 
 
@@ -67,21 +69,19 @@ def scores(args, package, tests):
 
 def of_rows(test, rows):
     """The same for finding rows, by the definitions of docs/training.md."""
-    schema = {}
+    tasks = {}
     gold = {(r["id"], level): grades for r in lines(test) for level, grades in r["findings"].items()}
     said = {(r["report_id"], r["level"]): r for r in rows}
-    grades = {t: ["normal", "bulge", "protrusion", "extrusion"] if t == "disc" else ["none", "mild", "moderate", "severe"]
-              if "stenosis" in t else ["none", "contact", "compression"] for t in TASKS}
     keys = sorted(gold.keys() | said.keys())
-    read = lambda table, key, task: table.get(key, {}).get(task) or grades[task][0]
+    read = lambda table, key, task: table.get(key, {}).get(task) or GRADES[task][0]
     for task in TASKS:
         pairs = [(read(gold, key, task), read(said, key, task)) for key in keys]
         support = [read(gold, key, task) for key in gold]
         f1 = [2 * sum(a == b == g for a, b in pairs) / max(1, sum(a == g for a, _ in pairs) + sum(b == g for _, b in pairs))
-              for g in grades[task] if support.count(g) >= 5]
-        schema[task] = statistics.mean(f1) if len(f1) > 1 else None
+              for g in GRADES[task] if support.count(g) >= 5]
+        tasks[task] = statistics.mean(f1) if len(f1) > 1 else None
     right = sum(key in gold and key in said and all(read(gold, key, t) == read(said, key, t) for t in TASKS) for key in keys)
-    return statistics.mean(f for f in schema.values() if f is not None), right / len(keys), schema
+    return statistics.mean(f for f in tasks.values() if f is not None), right / len(keys), tasks
 
 
 def table(tests, rows):
@@ -176,8 +176,7 @@ def weak(args):
     for row in map(json.loads, text.splitlines()):
         if min(row[f"{task}_score"] for task in TASKS) < 0.9:
             unsure.add(row["report_id"])
-        lowest = ("normal", "none")
-        reports[row["report_id"]]["findings"][row["level"]] = {t: row[t] for t in TASKS if row[t] not in lowest}
+        reports[row["report_id"]]["findings"][row["level"]] = {t: row[t] for t in TASKS if row[t] != GRADES[t][0]}
     return [report for report in reports.values() if report["id"] not in unsure and report["findings"]]
 
 

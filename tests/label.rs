@@ -204,6 +204,24 @@ fn every_kind_of_output_holds_the_same_rows() {
 }
 
 #[test]
+fn grades_that_are_not_sure_are_null() {
+    let place = Place::new().with("in.txt", REPORT);
+    let (_, all, _) = place.label(&["in.txt"]);
+    let scores: Vec<f64> = all.iter().map(|row| row["disc_score"].as_f64().unwrap()).collect();
+    let least = scores.iter().copied().fold(1.0, f64::min) + 1e-4;
+    let (done, some, _) = place.label(&["in.txt", "--min-score", &least.to_string()]);
+    assert_eq!(done.status, 0, "{}", done.screen);
+    let mut withheld = 0;
+    for (all, some) in all.iter().zip(&some) {
+        assert_eq!(all["disc_score"], some["disc_score"]);
+        let sure = all["disc_score"].as_f64().unwrap() >= least;
+        assert_eq!(some["disc"], if sure { all["disc"].clone() } else { Value::Null });
+        withheld += usize::from(!sure);
+    }
+    assert!(withheld > 0 && some.len() == all.len());
+}
+
+#[test]
 fn standard_input_and_standard_output() {
     let place = Place::new();
     for (input, id) in [
@@ -400,6 +418,8 @@ fn what_can_not_run_says_why() {
         (&["--output", "out.csv"], 2, &["INPUT"]),
         (&["in.txt", "--output", "out.csv", "--charset", "klingon"], 2, &["character set", "utf-8"]),
         (&["in.txt", "--output", "out.csv", "--device", "gpu"], 2, &["cuda:N"]),
+        (&["in.txt", "--output", "out.csv", "--min-score", "80"], 2, &["--min-score", "between 0 and 1"]),
+        (&["in.txt", "--output", "out.csv", "--min-score", "most"], 2, &["--min-score", "invalid float"]),
         (&["none.txt", "--output", "out.csv"], 1, &["none.txt", "neither a file nor a folder"]),
         (&["in.txt", "--output", "none/out.csv"], 1, &["none/out.csv", "can't be written", "folder"]),
         (&["in.txt", "--output", "folder.csv"], 1, &["folder.csv", "can't be written"]),

@@ -194,12 +194,13 @@ fn a_grade_hangs_on_the_sentences_that_are_named() {
 fn the_shipped_package_behaves_as_its_card_says() {
     let model = Model::open(Path::new("models/spine"), &Options::default()).unwrap();
     let suite = behaviour::read(Path::new("corpus/behaviour"), model.package().labels()).unwrap();
-    let judged = behaviour::judge(&suite, |texts| -> Result<Rows, Error> {
+    let judged = behaviour::judge(&suite, |reports| -> Result<Rows, Error> {
+        let texts: Vec<&str> = reports.iter().map(|report| report.text.as_str()).collect();
         let mut rows = Rows::new();
-        for (text, findings) in model.findings(texts)?.into_iter().enumerate() {
+        for (report, findings) in reports.iter().zip(model.findings(&texts)?) {
             for Finding { segment, grades } in findings {
                 let grades = grades.iter().map(|graded| graded.grade.unwrap()).collect();
-                rows.insert((text.to_string(), segment.level.to_string()), grades);
+                rows.insert((report.id.clone(), segment.level.to_string()), grades);
             }
         }
         Ok(rows)

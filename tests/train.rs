@@ -95,6 +95,46 @@ fn a_run_goes_on_from_a_package() {
     assert!(matches!(error, Error::Package(_)) && error.to_string().contains("package.toml"), "{error}");
 }
 
+/// What a site does: `fit --data` and `export`, from a package and from an encoder.
+#[test]
+fn a_sites_reports_go_on_from_a_package_by_the_command() {
+    let (folder, schema) = (tempfile::tempdir().unwrap(), LabelSchema::spine());
+    tiny_encoder(folder.path());
+    let data = tiny_config(folder.path()).data.remove(0);
+    let package = folder.path().join("package");
+    export_untrained(&schema, Precision::Int8Weights, 3, &package).unwrap();
+    let train = |arguments: &[&std::ffi::OsStr]| {
+        let done = std::process::Command::new(env!("CARGO_BIN_EXE_foramen-train")).args(arguments).output().unwrap();
+        (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let run = folder.path().join("run");
+    let fit = |more: &[&std::ffi::OsStr]| {
+        let _ = std::fs::remove_dir_all(&run);
+        let mut all: Vec<&std::ffi::OsStr> =
+            ["fit", "--epochs", "1", "--synthetic", "4", "--data"].map(AsRef::as_ref).into();
+        all.extend([data.as_os_str(), "--output".as_ref(), run.as_os_str()]);
+        all.extend(more);
+        train(&all)
+    };
+    let (status, told) = fit(&["--from".as_ref(), package.as_os_str()]);
+    assert_eq!(status, Some(0), "{told}");
+    let trained = read_run(&run, &schema).unwrap();
+    let own = Config::adapting(package.clone());
+    assert_eq!((trained.config.from, trained.config.rate), (Some(package), own.rate));
+    assert!(trained.held_out.is_empty() && trained.calibration.is_empty());
+    let further = folder.path().join("further");
+    let (status, told) = train(&["export".as_ref(), run.as_os_str(), "--output".as_ref(), further.as_os_str()]);
+    assert_eq!(status, Some(0), "{told}");
+    assert!(Model::open(&further, &Options::default()).is_ok());
+
+    let (status, told) = fit(&["--encoder".as_ref(), folder.path().as_os_str()]);
+    assert_eq!(status, Some(0), "{told}");
+    let anew = read_run(&run, &schema).unwrap().config;
+    assert_eq!((anew.from, anew.rate, anew.calibration), (None, Config::default().rate, vec![]));
+    let (status, told) = fit(&["--task".as_ref(), "discs".as_ref(), "--encoder".as_ref(), folder.path().as_os_str()]);
+    assert!(status == Some(1) && told.contains("discs"), "{told}");
+}
+
 #[test]
 fn heads_alone_and_single_tasks_can_be_trained() {
     let (folder, schema) = (tempfile::tempdir().unwrap(), LabelSchema::spine());

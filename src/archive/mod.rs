@@ -21,7 +21,7 @@ pub use error::Error;
 pub use format::InputFormat;
 pub use item::{Content, Rejection, Report};
 pub use rows::{FindingRows, MODEL_KEY, SCHEMA_KEY, finding_schema};
-pub use sink::{Output, OutputFormat};
+pub use sink::{Output, OutputFormat, Pending};
 pub use summary::Summary;
 
 use crate::hl7;

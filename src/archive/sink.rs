@@ -66,14 +66,18 @@ impl Output {
 }
 
 /// A file that takes its name once it is whole. What is left unfinished is taken away.
-pub(super) struct Pending {
+pub struct Pending {
     path: PathBuf,
     partial: PathBuf,
     finished: bool,
 }
 
 impl Pending {
-    pub(super) fn create(path: &Path) -> Result<(Pending, File), Error> {
+    /// The file to write into, which has no name of its own yet.
+    ///
+    /// # Errors
+    /// [`Error::Write`] where no file of that name can be made.
+    pub fn create(path: &Path) -> Result<(Pending, File), Error> {
         let failed = |source| Error::Write { path: path.into(), source };
         let Some(name) = path.file_name() else { return Err(failed(io::ErrorKind::IsADirectory.into())) };
         if path.is_dir() {
@@ -84,7 +88,11 @@ impl Pending {
         Ok((Pending { path: path.into(), partial, finished: false }, file))
     }
 
-    pub(super) fn finish(mut self) -> Result<(), Error> {
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// [`Error::Write`] where it cannot be renamed.
+    pub fn finish(mut self) -> Result<(), Error> {
         std::fs::rename(&self.partial, &self.path)
             .map_err(|source| Error::Write { path: self.path.clone(), source })?;
         self.finished = true;

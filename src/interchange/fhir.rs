@@ -146,10 +146,11 @@ fn observation(
     options: &Options,
     device: Option<&Value>,
 ) -> Value {
-    let maps = || options.codes.iter().filter(|map| map.speaks_of(&segment.level));
+    let maps: Vec<&CodeMap> = options.codes.iter().filter(|map| map.speaks_of(&segment.level)).collect();
     let own = json!({ "system": format!("{SYSTEM}:schema:{}", schema.id()), "code": "motion-segment-findings" });
-    let sets = maps().filter_map(|map| coding(map, map.set.as_ref().map(|set| (&set.code, &set.display))));
-    let sites: Vec<Value> = maps()
+    let sets = maps.iter().filter_map(|map| coding(map, map.set.as_ref().map(|set| (&set.code, &set.display))));
+    let sites: Vec<Value> = maps
+        .iter()
         .filter_map(|map| coding(map, map.segments.get(&segment.level).map(|site| (&site.code, &site.display))))
         .collect();
     let region = segment.region.as_deref().map(|region| format!(" ({region})")).unwrap_or_default();
@@ -158,8 +159,7 @@ fn observation(
         site["coding"] = sites.into();
     }
     let note = segment.evidence.as_deref().filter(|text| !options.no_evidence && !text.trim().is_empty());
-    let components: Vec<Value> =
-        segment.grades.iter().map(|grade| component(grade, schema, &maps().collect::<Vec<_>>())).collect();
+    let components: Vec<Value> = segment.grades.iter().map(|grade| component(grade, schema, &maps)).collect();
     resource(json!({
         "resourceType": "Observation",
         "id": id("f", &[&report.report_id, &segment.level]),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The RSNA 2024 lumbar label set, as shipped.
-pub const RSNA_2024: &str = include_str!("../../schemas/maps/rsna2024.toml");
+const RSNA_2024: &str = include_str!("../../schemas/maps/rsna2024.toml");
 
 /// Which labels a report's row has, and where they come from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

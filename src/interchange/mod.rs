@@ -9,7 +9,7 @@ mod flat;
 mod rows;
 
 pub use codes::{CodeMap, Coded};
-pub use flat::{FlatMap, RSNA_2024};
+pub use flat::FlatMap;
 pub use rows::{Grade, Report, Segment, read};
 
 use std::path::{Path, PathBuf};

@@ -56,18 +56,18 @@ pub struct Grade {
     pub score: Option<f32>,
 }
 
-/// The columns of a report, and the type that each is read as.
+/// The columns of a report, and the Arrow type that each is read as.
 const COLUMNS: [(&str, &str); 10] = [
-    ("report_id", "VARCHAR"),
-    ("message_control_id", "VARCHAR"),
-    ("patient_id", "VARCHAR"),
-    ("exam", "VARCHAR"),
-    ("report_status", "VARCHAR"),
-    ("reported_at", "TIMESTAMP(3)"),
-    ("model", "VARCHAR"),
-    ("region", "VARCHAR"),
-    ("level", "VARCHAR"),
-    ("evidence", "VARCHAR"),
+    ("report_id", "Utf8"),
+    ("message_control_id", "Utf8"),
+    ("patient_id", "Utf8"),
+    ("exam", "Utf8"),
+    ("report_status", "Utf8"),
+    ("reported_at", "Timestamp(Millisecond, None)"),
+    ("model", "Utf8"),
+    ("region", "Utf8"),
+    ("level", "Utf8"),
+    ("evidence", "Utf8"),
 ];
 
 /// Reads finding rows from a file (Parquet, JSON lines, CSV, Arrow: whatever SQL reads) and hands over each report: its rows stand together whatever
@@ -95,12 +95,12 @@ pub async fn read<E: From<Error>>(
     }
     let column = |name: &str, kind: &str| {
         let value = if has(name) { format!("\"{name}\"") } else { "NULL".into() };
-        format!("CAST({value} AS {kind}) AS \"{name}\"")
+        format!("arrow_cast({value}, '{kind}') AS \"{name}\"")
     };
     let mut columns: Vec<String> = COLUMNS.iter().map(|(name, kind)| column(name, kind)).collect();
     for task in &tasks {
-        columns.push(column(task, "VARCHAR"));
-        columns.push(column(&format!("{task}_score"), "FLOAT"));
+        columns.push(column(task, "Utf8"));
+        columns.push(column(&format!("{task}_score"), "Float32"));
     }
     context.register_table(TABLE, frame.into_view()).map_err(failed)?;
     let query = format!(
@@ -171,8 +171,8 @@ fn sorted(mut report: Report) -> Report {
 /// A row's report, without segments, and its segment.
 fn read_row(batch: &RecordBatch, row: usize, tasks: &[&str]) -> Option<(Report, Segment)> {
     let text = |name: &str| {
-        let column = arrow::compute::cast(batch.column_by_name(name)?, &arrow::datatypes::DataType::Utf8).ok()?;
-        column.is_valid(row).then(|| column.as_string::<i32>().value(row).to_owned())
+        let column = batch.column_by_name(name)?.as_string_opt::<i32>()?;
+        column.is_valid(row).then(|| column.value(row).to_owned())
     };
     let score = |name: &str| {
         let column = batch.column_by_name(name)?.as_primitive_opt::<Float32Type>()?;

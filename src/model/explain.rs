@@ -94,12 +94,11 @@ impl Model {
         let mut best: Vec<Option<(f64, usize, u8)>> = vec![None; searches.len()];
         for (input, (index, piece)) in inputs.iter().zip(tries) {
             let why = &searches[index].why;
-            let (likely, grade) = match (input.is_empty(), outputs.by_ref()) {
-                (true, _) => (0.0, 0),
-                (false, outputs) => {
-                    let output = outputs.next().unwrap_or_else(|| Err("it was not run".into())).map_err(Error::Run)?;
-                    (self.at_least(&output, why.task, why.grade), self.worst(&output)[why.task].0)
-                }
+            let (likely, grade) = if input.is_empty() {
+                (0.0, 0)
+            } else {
+                let output = outputs.next().unwrap_or_else(|| Err("it was not run".into())).map_err(Error::Run)?;
+                (self.at_least(&output, why.task, why.grade), self.worst(&output)[why.task].0)
             };
             if best[index].is_none_or(|(least, ..)| likely < least) {
                 best[index] = Some((likely, piece, grade));

@@ -45,6 +45,14 @@ pub struct Options {
     pub min_score: f32,
 }
 
+/// A score that can be asked for: a probability.
+///
+/// # Errors
+/// What a score is, for the user, where it is none.
+pub fn checked_score(score: f32) -> Result<f32, &'static str> {
+    (0.0..=1.0).contains(&score).then_some(score).ok_or("a score is a probability: it lies between 0 and 1")
+}
+
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());

@@ -38,7 +38,7 @@ static ORDERED: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// The text that the model reads about `level`.
-pub(super) fn render(text: &str, level: Level, pieces: &[Piece]) -> String {
+pub(super) fn render<'a>(text: &str, level: Level, pieces: impl IntoIterator<Item = &'a Piece>) -> String {
     let mut out = String::new();
     let mut leads: &[Range<usize>] = &[];
     for piece in pieces {

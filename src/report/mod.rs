@@ -75,8 +75,7 @@ impl Reading<'_> {
     /// [`Segment::input`] without the pieces of these numbers; empty where none is left.
     pub fn input_without(&self, left_out: &[usize]) -> String {
         let kept = self.pieces.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
-        let kept: Vec<evidence::Piece> = kept.map(|(_, piece)| piece.clone()).collect();
-        input::render(self.text, self.segment.level, &kept)
+        input::render(self.text, self.segment.level, kept.map(|(_, piece)| piece))
     }
 }
 

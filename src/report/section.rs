@@ -397,10 +397,10 @@ impl State {
     }
 }
 
-/// Whether a heading of a part, or of an unread one, comes after the piece of this number.
+/// Whether the heading of the findings, or of another unread section, comes after the piece of this number.
 fn parts_follow(pieces: &[Piece], index: usize) -> bool {
-    let headings = pieces.iter().skip(index + 1).filter_map(|piece| piece.heading.as_ref());
-    headings.into_iter().any(|heading| heading.findings || heading.kind == Kind::Unread)
+    let mut headings = pieces.iter().skip(index + 1).filter_map(|piece| piece.heading.as_ref());
+    headings.any(|heading| heading.findings || heading.kind == Kind::Unread)
 }
 
 /// Whether the lines from `index` on, up to the next blank one, run into the findings or another unread section, so that they

@@ -3,7 +3,7 @@
 use super::encode::Format;
 use super::error::Error;
 use crate::hl7;
-use crate::model::Device;
+use crate::model::{Device, checked_score};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::collections::BTreeMap;
@@ -227,7 +227,7 @@ pub struct ModelConfig {
     /// Threads of the CPU; by default all.
     pub threads: Option<usize>,
     /// Score below which a grade is NULL, 0 to 1; by default every grade is given.
-    #[serde(deserialize_with = "probability")]
+    #[serde(deserialize_with = "score")]
     pub min_score: f32,
 }
 
@@ -239,10 +239,8 @@ pub struct Metrics {
     pub listen: Option<SocketAddr>,
 }
 
-fn probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-    let value = f32::deserialize(deserializer)?;
-    let error = || D::Error::custom("a probability lies between 0 and 1");
-    (0.0..=1.0).contains(&value).then_some(value).ok_or_else(error)
+fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    checked_score(f32::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 fn device<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Device>, D::Error> {
@@ -365,6 +363,8 @@ mod tests {
         assert_eq!(config.transform.sql, "SELECT * FROM findings");
         assert!(matches!(config.sink, Sink::Kafka(KafkaSink { format: Format::Json, schema_id: None, .. })));
         assert!(!config.instance().is_empty());
+        assert_eq!(config.model.min_score, 0.0);
+        assert_eq!(read(&format!("{LEAST}\n[model]\nmin_score = 0.8\n")).unwrap().model.min_score, 0.8);
     }
 
     #[test]
@@ -372,6 +372,7 @@ mod tests {
         for (from, to, reason) in [
             ("group = 'g'", "groupp = 'g'", "groupp"),
             ("topic = 'findings'", "topic = 'findings'\nfolder = 'x'", "folder"),
+            ("topic = 'findings'", "topic = 'findings'\n[model]\nmin_score = 1.5", "between 0 and 1"),
             ("kind = 'kafka'", "kind = 'postgres'", "\"kafka\" or \"parquet\""),
             (
                 "[sink]\nkind = 'kafka'\ntopic = 'findings'",

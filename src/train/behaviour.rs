@@ -1,6 +1,6 @@
 //! A behavioural test suite (Ribeiro et al., 2020): for each capability, short texts and the findings that they must give.
 
-use super::data::Grades;
+use super::data::{Grades, Report};
 use super::scores::Rows;
 use crate::labels::LabelSchema;
 use serde::Deserialize;
@@ -99,20 +99,25 @@ pub fn read(folder: &Path, schema: &LabelSchema) -> Result<Vec<Capability>, Erro
     Ok(suite)
 }
 
-/// Holds answers against the suite; `answer` gives the rows of texts, their number standing for the report's id.
-pub fn judge<E>(suite: &[Capability], answer: impl Fn(&[&str]) -> Result<Rows, E>) -> Result<Vec<Passed>, E> {
+/// Holds answers against the suite; `answer` gives the rows of reports.
+pub fn judge<E>(suite: &[Capability], answer: impl Fn(&[Report]) -> Result<Rows, E>) -> Result<Vec<Passed>, E> {
     let mut all = Vec::new();
     for Capability { name, cases } in suite {
         let mut passed = Passed { capability: name.clone(), passed: 0, cases: cases.len(), failed: Vec::new() };
         for (case, expected) in cases {
-            let texts: Vec<&str> = case.texts.iter().map(String::as_str).collect();
-            let mut found: Vec<BTreeMap<String, Vec<u8>>> = vec![BTreeMap::new(); texts.len()];
-            for ((text, level), grades) in answer(&texts)? {
-                if let Some(found) = text.parse::<usize>().ok().and_then(|text| found.get_mut(text)) {
-                    found.insert(level, grades);
-                }
-            }
-            match found.iter().all(|found| found == expected) {
+            let report = |(number, text): (usize, &String)| Report {
+                id: number.to_string(),
+                text: text.clone(),
+                findings: BTreeMap::new(),
+            };
+            let reports: Vec<Report> = case.texts.iter().enumerate().map(report).collect();
+            let found = answer(&reports)?;
+            let wanted: Rows = (reports.iter())
+                .flat_map(|report| {
+                    expected.iter().map(|(level, grades)| ((report.id.clone(), level.clone()), grades.clone()))
+                })
+                .collect();
+            match found == wanted {
                 true => passed.passed += 1,
                 false => passed.failed.push(case.id.clone()),
             }

@@ -1,5 +1,6 @@
 //! How far a score can be trusted: temperatures, the calibration error that is left, and what withholding grades gains.
 
+use super::fit::argmax;
 use super::math::softmax;
 
 /// Bins of equal width that the calibration error is taken over.
@@ -34,8 +35,8 @@ pub struct Kept {
 pub fn scored(answers: &Answers, temperature: f32) -> Vec<Scored> {
     let one = |(logits, grade): &(Vec<f32>, u8)| {
         let p = probabilities(logits, temperature);
-        let best = (1..p.len()).fold(0, |best, i| if p[i] > p[best] { i } else { best });
-        Scored { score: f64::from(p[best]), right: best == usize::from(*grade) }
+        let best = argmax(&p);
+        Scored { score: f64::from(p[usize::from(best)]), right: best == *grade }
     };
     answers.iter().map(one).collect()
 }

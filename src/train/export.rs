@@ -65,10 +65,10 @@ pub fn export(
     folder: &Path,
 ) -> Result<Manifest, Error> {
     let network = rounded(&trained.network, about.precision);
-    let (tokenizer, longest) = (&trained.tokenizer, trained.config.max_tokens);
+    let tokenizer = &trained.tokenizer;
     let answers = |reports: &[Report]| -> Result<(Rows, Logits), Error> {
         let gold = fit::gold(schema, reports).map_err(fit::Error::Labels)?;
-        Ok((gold, fit::logits(&network, tokenizer, reports, longest)))
+        Ok((gold, fit::logits(&network, tokenizer, reports)))
     };
     // Reports by other writers than those learnt from, where there are any, say best how sure the model may be.
     let judges = if trained.calibration.is_empty() { &trained.held_out } else { &trained.calibration };
@@ -80,9 +80,13 @@ pub fn export(
         _ => calibrate(schema, &judged, &judging),
     };
     let mut scores = toml::Table::new();
-    let own = [("held-out written reports", &trained.held_out), ("reports by another writer", &trained.calibration)];
-    let own = own.map(|(name, reports)| (name.to_string(), reports.clone()));
-    for (name, reports) in own.iter().chain(files).filter(|(_, reports)| !reports.is_empty()) {
+    let own = [
+        ("held-out written reports", &trained.held_out, false),
+        ("reports by another writer", &trained.calibration, false),
+    ];
+    // What was given has set nothing, so that it can say how far the scores are to be trusted.
+    let given = files.iter().map(|(name, reports)| (name.as_str(), reports, true));
+    for (name, reports, apart) in own.into_iter().chain(given).filter(|(_, reports, _)| !reports.is_empty()) {
         let (gold, logits) = answers(reports)?;
         let found = Scores::new(schema, &gold, &fit::grades(&logits));
         let mut table = toml::Table::new();
@@ -91,17 +95,13 @@ pub fn export(
         table.insert("level_f1".into(), figure(found.level_f1));
         table.insert("macro_f1".into(), figure(found.macro_f1));
         table.insert("row_accuracy".into(), figure(found.row_accuracy));
-        scores.insert(name.clone(), table.into());
-        if files.iter().any(|(file, _)| file == name) {
-            reliability.insert(name.clone(), reliable(schema, &gold, &logits, &temperatures).into());
+        scores.insert(name.into(), table.into());
+        if apart {
+            reliability.insert(name.into(), reliable(schema, &gold, &logits, &temperatures).into());
         }
     }
-    let judged = behaviour::judge(suite, |texts| -> Result<Rows, Error> {
-        let report =
-            |(id, text): (usize, &&str)| Report { id: id.to_string(), text: (*text).into(), findings: BTreeMap::new() };
-        let reports: Vec<Report> = texts.iter().enumerate().map(report).collect();
-        Ok(fit::answer(&network, tokenizer, &reports, longest))
-    })?;
+    let judged =
+        behaviour::judge(suite, |reports| -> Result<Rows, Error> { Ok(fit::answer(&network, tokenizer, reports)) })?;
     if !judged.is_empty() {
         let share = |passed: &behaviour::Passed| format!("{}/{}", passed.passed, passed.cases);
         let table = judged.iter().map(|passed| (passed.capability.clone(), toml::Value::String(share(passed))));
@@ -114,7 +114,7 @@ pub fn export(
             *value = (*value as f32).to_string().parse().unwrap_or(*value);
         }
     }
-    write(&network, tokenizer, schema, about, longest, temperatures, reliability, training, scores, folder)
+    write(&network, tokenizer, schema, about, temperatures, reliability, training, scores, folder)
 }
 
 /// Writes a small untrained package, whose answers mean nothing: for tests, and to measure what surrounds the model.
@@ -154,7 +154,7 @@ pub fn export_untrained(
         About { name: "untrained".into(), version: "0.0.0".into(), encoder: "none".into(), precision, note: None };
     let ones = schema.tasks().iter().map(|task| (task.name.clone(), 1.0)).collect();
     let (training, scores) = (toml::Table::new(), toml::Table::new());
-    write(&network, &tokenizer, schema, &about, config.positions, ones, toml::Table::new(), training, scores, folder)?;
+    write(&network, &tokenizer, schema, &about, ones, toml::Table::new(), training, scores, folder)?;
     Ok((rounded(&network, precision), tokenizer))
 }
 
@@ -164,7 +164,6 @@ fn write(
     tokenizer: &Tokenizer,
     schema: &LabelSchema,
     about: &About,
-    max_tokens: usize,
     calibration: BTreeMap<String, f32>,
     reliability: toml::Table,
     training: toml::Table,
@@ -183,7 +182,7 @@ fn write(
         encoder: about.encoder.clone(),
         layers: network.encoder.config.layers,
         width: network.encoder.config.width,
-        max_tokens,
+        max_tokens: network.window(),
         precision: about.precision.to_string(),
         files: BTreeMap::new(),
         calibration,

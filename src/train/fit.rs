@@ -91,7 +91,7 @@ pub struct Config {
     pub layers: Option<usize>,
     /// Word pieces kept of its vocabulary.
     pub vocabulary: usize,
-    /// Longest input in tokens.
+    /// Longest input in tokens, where the encoder has positions for as many; a package that is gone on from keeps its own.
     pub max_tokens: usize,
     /// Passes over the training text.
     pub epochs: usize,
@@ -135,7 +135,7 @@ impl Default for Config {
             layers: None,
             vocabulary: 15_000,
             max_tokens: 256,
-            epochs: 6,
+            epochs: 7,
             batch: 24,
             rate: 1.5e-4,
             head_rate: 1e-3,
@@ -155,9 +155,8 @@ impl Default for Config {
 impl Config {
     /// Settings to go on from a package with a site's own annotated reports: gentler rates, more passes over little text, and some
     /// synthetic reports so that what is rare at the site is not forgotten. Nothing is held out of so little.
-    pub fn adapting(from: PathBuf, data: Vec<PathBuf>) -> Self {
+    pub fn adapting(from: PathBuf) -> Self {
         Self {
-            data,
             calibration: Vec::new(),
             from: Some(from),
             synthetic: 150,
@@ -265,8 +264,8 @@ pub(super) fn grade_weights(examples: &[&Example], schema: &LabelSchema, balance
 pub type Logits = BTreeMap<(String, String), Vec<Vec<f32>>>;
 
 /// The network's answers for the motion segments of reports.
-pub fn answer(network: &Network, tokenizer: &Tokenizer, reports: &[Report], max_tokens: usize) -> Rows {
-    grades(&logits(network, tokenizer, reports, max_tokens))
+pub fn answer(network: &Network, tokenizer: &Tokenizer, reports: &[Report]) -> Rows {
+    grades(&logits(network, tokenizer, reports))
 }
 
 /// The most probable grades.
@@ -275,11 +274,11 @@ pub(super) fn grades(logits: &Logits) -> Rows {
 }
 
 /// The network's logits for the motion segments of reports.
-pub fn logits(network: &Network, tokenizer: &Tokenizer, reports: &[Report], max_tokens: usize) -> Logits {
+pub fn logits(network: &Network, tokenizer: &Tokenizer, reports: &[Report]) -> Logits {
     let mut inputs = Vec::new();
     for report in reports {
         for segment in report::segments(&report.text) {
-            let ids = examples::encode(tokenizer, &segment.input, max_tokens);
+            let ids = examples::encode(tokenizer, &segment.input, network.window());
             inputs.push(((report.id.clone(), segment.level.to_string()), ids));
         }
     }
@@ -335,7 +334,8 @@ pub fn fit(
     };
     let (learnt, held_out) = read_data(config)?;
     let mut run = Run::new(config, schema, output, learnt.iter().chain(&synthetic(0)))?;
-    let written = examples::build(&learnt, schema, &run.tokenizer, config.max_tokens)?;
+    let window = run.network.window();
+    let written = examples::build(&learnt, schema, &run.tokenizer, window)?;
     report(&format!(
         "{} annotated reports to learn from ({} held out): {} distinct examples, {} rows that the grammar misses, {} that it invents",
         learnt.len(),
@@ -345,7 +345,7 @@ pub fn fit(
         written.invented.len(),
     ));
     if let Some(analysis) = &config.analysis {
-        let held_out = examples::build(&held_out, schema, &run.tokenizer, config.max_tokens)?;
+        let held_out = examples::build(&held_out, schema, &run.tokenizer, window)?;
         // Those that are not learnt from, where there are any.
         let probe = if held_out.all.is_empty() { written.all.clone() } else { held_out.all };
         run.probe = probe.into_iter().take(analysis.examples).collect();
@@ -360,17 +360,19 @@ pub fn fit(
             report(&format!("no better epoch in {}: stopped", config.patience));
             break;
         }
-        let made = examples::build(&synthetic(run.progress.epoch), schema, &run.tokenizer, config.max_tokens)?;
+        let made = examples::build(&synthetic(run.progress.epoch), schema, &run.tokenizer, window)?;
         let pace = run.epoch(written.all.iter().chain(&made.all).collect(), &mut report)?;
         let scores = (!held_out.is_empty())
-            .then(|| Scores::new(schema, &gold, &answer(&run.network, &run.tokenizer, &held_out, config.max_tokens)));
+            .then(|| Scores::new(schema, &gold, &answer(&run.network, &run.tokenizer, &held_out)));
         report(&format!(
             "epoch {}: loss {:.4}, {} steps, {:.0} tokens/s, held-out macro-F1 {}",
             run.progress.epoch + 1,
             pace.loss(),
             pace.steps,
             pace.speed(),
-            scores.as_ref().map_or("–".into(), |s| format!("{:.4}, row accuracy {:.4}", s.macro_f1, s.row_accuracy)),
+            scores.as_ref().map_or("–".into(), |s| {
+                format!("{:.4}, row accuracy {:.4}", s.macro_f1_of(&config.tasks), s.row_accuracy)
+            }),
         ));
         run.end_epoch(&pace, scores)?;
     }
@@ -379,7 +381,7 @@ pub fn fit(
         let run = name_of(output);
         let path = output.join(analysis::EMBEDDINGS).join(format!("{run}.parquet"));
         let probe = if held_out.is_empty() { &learnt } else { &held_out };
-        let inputs = analysis::inputs(&trained.tokenizer, config.max_tokens, probe);
+        let inputs = analysis::inputs(&trained.tokenizer, window, probe);
         let of = analysis::Of { run: &run, model: analysis::MULTI, task: analysis::MULTI };
         analysis::write_embeddings(&path, of, &trained.network, inputs)?;
         report(&format!("embeddings and gradients are in {}", output.display()));
@@ -561,7 +563,7 @@ impl<'a> Run<'a> {
         self.progress.epoch += 1;
         self.progress.step = 0;
         // Without held-out reports the last epoch counts as the best.
-        let macro_f1 = scores.as_ref().map_or(self.progress.epoch as f64, |s| s.macro_f1);
+        let macro_f1 = scores.as_ref().map_or(self.progress.epoch as f64, |s| s.macro_f1_of(&self.config.tasks));
         let metrics = serde_json::json!({ "epoch": self.progress.epoch, "steps": self.optimiser.steps, "loss": pace.loss(),
             "tokens": pace.tokens, "seconds": pace.started.elapsed().as_secs_f64(), "held_out": scores });
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.output.join(METRICS));
@@ -599,7 +601,7 @@ pub fn read_run(output: &Path, schema: &LabelSchema) -> Result<Trained, Error> {
     let tokenizer = Tokenizer::from_file(output.join(TOKENIZER))
         .map_err(|e| Error::Invalid(format!("{}: {e}", output.join(TOKENIZER).display())))?;
     let (_, held_out) = read_data(&config)?;
-    let said = answer(&network, &tokenizer, &held_out, config.max_tokens);
+    let said = answer(&network, &tokenizer, &held_out);
     let scores = Scores::new(schema, &gold(schema, &held_out)?, &said);
     let calibration = read_all(&config.calibration)?;
     Ok(Trained { network, tokenizer, config, scores, held_out, calibration })
@@ -615,9 +617,8 @@ fn from_package(folder: &Path, schema: &LabelSchema) -> Result<(Network, Tokeniz
     let tokenizer = Tokenizer::from_file(folder.join(TOKENIZER)).map_err(|e| invalid(format!("{TOKENIZER}: {e}")))?;
     let path = folder.join("model.onnx");
     let bytes = std::fs::read(&path).map_err(|source| Error::File { path, source })?;
-    let manifest = package.manifest();
     let vocabulary = tokenizer.get_vocab_size(true);
-    let network = from_onnx(&bytes, vocabulary, manifest.layers, manifest.max_tokens, schema)
+    let network = from_onnx(&bytes, vocabulary, package.manifest(), schema)
         .map_err(|reason| invalid(format!("model.onnx: {reason}")))?;
     Ok((network, tokenizer))
 }

@@ -6,6 +6,7 @@ use super::math::{EPSILON, Matrix};
 use super::network::Network;
 use super::onnx::{Attribute, Axis, Builder, Constants};
 use crate::labels::LabelSchema;
+use crate::model::Manifest;
 use serde::{Deserialize, Serialize};
 
 /// How weights are stored in the package.
@@ -136,16 +137,16 @@ pub(super) fn to_onnx(network: &Network, schema: &LabelSchema, precision: Precis
 pub(super) fn from_onnx(
     bytes: &[u8],
     vocabulary: usize,
-    layers: usize,
-    positions: usize,
+    manifest: &Manifest,
     schema: &LabelSchema,
 ) -> Result<Network, String> {
     let constants = Constants::read(bytes)?;
-    let heads = constants.ints("layer0_heads")?;
-    let [_, _, heads, size] = heads[..] else { return Err("its heads are not as foramen-train writes them".into()) };
-    let (heads, size) = (heads.clamp(1, 1 << 10) as usize, size.clamp(1, 1 << 20) as usize);
-    let inner = constants.dims("layer0_up_bias")?.iter().product();
-    let config = Config { vocabulary, positions, width: heads * size, layers, heads, inner };
+    let heads = constants.ints("layer0_heads")?.get(2).and_then(|heads| usize::try_from(*heads).ok());
+    let heads = heads.filter(|heads| *heads > 0 && manifest.width.is_multiple_of(*heads));
+    let heads = heads.ok_or("its attention heads do not divide the width that package.toml gives")?;
+    let inner = constants.floats("layer0_up_bias")?.len();
+    let Manifest { width, layers, max_tokens: positions, .. } = *manifest;
+    let config = Config { vocabulary, positions, width, layers, heads, inner };
     let grades: Vec<usize> = schema.tasks().iter().map(|task| task.grades.len()).collect();
     let mut network = Network::zeros(&config, &grades);
     let read = |name: &str, matrix: &mut Matrix| {

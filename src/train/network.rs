@@ -57,6 +57,11 @@ impl Network {
         Self::zeros(&self.encoder.config, &grades)
     }
 
+    /// Tokens of the longest input.
+    pub fn window(&self) -> usize {
+        self.encoder.config.positions
+    }
+
     /// A network drawn at random, for tests and for training from nothing.
     pub fn random(config: &Config, schema: &LabelSchema, mut normal: impl FnMut() -> f32) -> Self {
         let mut encoder = Encoder::zeros(config);

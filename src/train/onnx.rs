@@ -292,12 +292,6 @@ impl Constants {
         let tensor = self.tensor(name, FLOAT, 4)?;
         Ok(tensor.raw_data.chunks_exact(4).map(|b| f32::from_le_bytes(std::array::from_fn(|i| b[i]))).collect())
     }
-
-    /// Its extents.
-    pub(crate) fn dims(&self, name: &str) -> Result<Vec<usize>, String> {
-        let tensor = self.0.get(name).ok_or_else(|| format!("it has no constant {name}"))?;
-        tensor.dims.iter().map(|dim| usize::try_from(*dim).map_err(|e| e.to_string())).collect()
-    }
 }
 
 fn value(name: &str, elem_type: i32, shape: &[Axis<'_>]) -> ValueInfo {

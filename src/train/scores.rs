@@ -76,6 +76,15 @@ impl Scores {
         }
     }
 
+    /// Macro-F1 over the tasks that are named, over all where none is: a head that learns nothing says nothing of the network.
+    pub fn macro_f1_of(&self, tasks: &[String]) -> f64 {
+        if tasks.is_empty() {
+            return self.macro_f1;
+        }
+        let named = self.tasks.iter().filter(|task| tasks.contains(&task.task));
+        mean(&named.filter_map(|task| task.macro_f1).collect::<Vec<_>>()).unwrap_or(0.0)
+    }
+
     /// A table for people: a line a task, then its confusion matrix.
     pub fn table(&self) -> String {
         let mut out = String::new();

@@ -3,12 +3,11 @@
 use crate::engine::{Explanation, ReportModel};
 use crate::exec::{Argument, Call, Function, SECTION};
 use crate::rows::{failed, list_of, lists, text};
-use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Int64Builder, ListBuilder, StringArray, StringBuilder, StructBuilder,
-};
+use arrow::array::{ArrayRef, BooleanArray, Float32Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::logical_expr::{Documentation, ScalarUDF};
+use std::ops::Range;
 use std::sync::Arc;
 
 const NAME: &str = "explain_findings";
@@ -59,34 +58,45 @@ fn answer(call: &Call, model: &dyn ReportModel) -> Result<ArrayRef> {
         Ok(Arc::new(values))
     };
     let grade = |task: usize, grade: u8| info.tasks.get(task)?.grades.get(usize::from(grade)).cloned();
-    let mut sentences = ListBuilder::new(StructBuilder::from_fields(sentence_fields(), 0));
-    for (text, rows) in present().zip(&found) {
-        for row in rows {
-            for range in &row.sentences {
-                let quoted = text.get(range.clone()).ok_or_else(foreign)?;
-                let start = text.get(..range.start).ok_or_else(foreign)?.chars().count() as i64;
-                let item = sentences.values();
-                let builder = |_| exec_datafusion_err!("{NAME}: a column is of another type than planned");
-                item.field_builder::<Int64Builder>(0).ok_or(()).map_err(builder)?.append_value(start);
-                let end = start + quoted.chars().count() as i64;
-                item.field_builder::<Int64Builder>(1).ok_or(()).map_err(builder)?.append_value(end);
-                item.field_builder::<StringBuilder>(2).ok_or(()).map_err(builder)?.append_value(quoted);
-                item.append(true);
-            }
-            sentences.append(true);
-        }
-    }
+    let quoted: Vec<Vec<Quoted<'_>>> = present()
+        .zip(&found)
+        .flat_map(|(text, rows)| rows.iter().map(move |row| quotes(text, row)))
+        .collect::<Option<_>>()
+        .ok_or_else(foreign)?;
+    let each = || quoted.iter().flatten();
+    let places =
+        |read: fn(&Quoted<'_>) -> i64| -> ArrayRef { Arc::new(each().map(read).map(Some).collect::<Int64Array>()) };
+    let words: StringArray = each().map(|quoted| Some(quoted.text)).collect();
+    let parts = vec![places(|q| q.start), places(|q| q.end), Arc::new(words) as ArrayRef];
+    let sentences = lists(&vec![Some(()); quoted.len()], &quoted, sentence_fields(), parts)?;
     let columns: Vec<ArrayRef> = vec![
         column(&|row| Some(row.region.clone()))?,
         column(&|row| Some(row.level.clone()))?,
         column(&|row| Some(info.tasks.get(row.task)?.name.clone()))?,
         column(&|row| grade(row.task, row.grade))?,
         Arc::new(rows().map(|row| Some(row.score)).collect::<Float32Array>()),
-        Arc::new(sentences.finish()),
+        sentences,
         column(&|row| grade(row.task, row.without))?,
         Arc::new(rows().map(|row| Some(row.without != row.grade)).collect::<BooleanArray>()),
     ];
     lists(&texts, &found, fields(), columns)
+}
+
+/// A sentence and its place in the text, in characters.
+struct Quoted<'t> {
+    start: i64,
+    end: i64,
+    text: &'t str,
+}
+
+/// The sentences of an explanation; `None` where one is not of the text.
+fn quotes<'t>(text: &'t str, row: &Explanation) -> Option<Vec<Quoted<'t>>> {
+    let quote = |range: &Range<usize>| {
+        let quoted = text.get(range.clone())?;
+        let start = text.get(..range.start)?.chars().count() as i64;
+        Some(Quoted { start, end: start + quoted.chars().count() as i64, text: quoted })
+    };
+    row.sentences.iter().map(quote).collect()
 }
 
 fn documentation() -> Documentation {

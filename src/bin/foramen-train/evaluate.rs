@@ -1,11 +1,12 @@
 use anyhow::Context;
 use foramen::labels::LabelSchema;
-use foramen::model::{Model, Options, default_folder};
+use foramen::model::{Error, Finding, Graded, Model, Options, default_folder};
 use foramen::train::behaviour::{self, Passed};
 use foramen::train::calibration::{Scored, expected_calibration_error, withheld};
 use foramen::train::data::{Report, read_jsonl};
 use foramen::train::fit::gold;
 use foramen::train::scores::{Rows, Scores};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -39,8 +40,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     for path in &args.files {
         let reports = read_jsonl(path)?;
         let gold = gold(schema, &reports).with_context(|| path.display().to_string())?;
-        let (said, scored) = answers(&model, &reports, &gold)?;
-        let scores = Scores::new(schema, &gold, &said);
+        let answers = answers(&model, &reports)?;
+        let scores = Scores::new(schema, &gold, &rows(&answers));
+        // Where the segment is annotated.
+        let annotated = answers.iter().filter_map(|(key, graded)| Some(gold.get(key)?.iter().zip(graded)));
+        let scored = |(right, graded): (&u8, &Graded)| Scored {
+            score: f64::from(graded.score),
+            right: graded.grade == Some(*right),
+        };
+        let scored: Vec<Scored> = annotated.flatten().map(scored).collect();
         let (error, withheld) = (expected_calibration_error(&scored), withheld(&scored));
         if args.json {
             let kept = withheld.iter().map(|kept| [Some(kept.threshold), Some(kept.coverage), kept.accuracy]);
@@ -61,7 +69,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     if let Some(folder) = &args.behaviour {
         let suite = behaviour::read(folder, schema)?;
-        let passed = behaviour::judge(&suite, |texts| rows(&model, texts))?;
+        let passed = behaviour::judge(&suite, |reports| answers(&model, reports).map(|answers| rows(&answers)))?;
         for Passed { capability, passed, cases, failed } in &passed {
             if args.json {
                 let line =
@@ -79,31 +87,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The model's rows for texts, by their numbers.
-fn rows(model: &Model, texts: &[&str]) -> Result<Rows, foramen::model::Error> {
-    let mut rows = Rows::new();
-    for (text, findings) in model.findings(texts)?.into_iter().enumerate() {
-        for finding in findings {
-            let grades = finding.grades.iter().map(|graded| graded.grade.unwrap_or(0)).collect();
-            rows.insert((text.to_string(), finding.segment.level.to_string()), grades);
-        }
-    }
-    Ok(rows)
+/// What the model says of each motion segment, by report id and level.
+fn answers(model: &Model, reports: &[Report]) -> Result<BTreeMap<(String, String), Vec<Graded>>, Error> {
+    let texts: Vec<&str> = reports.iter().map(|report| report.text.as_str()).collect();
+    let found = model.findings(&texts)?;
+    let of_report = |(report, findings): (&Report, Vec<Finding>)| {
+        let id = report.id.clone();
+        findings.into_iter().map(move |found| ((id.clone(), found.segment.level.to_string()), found.grades))
+    };
+    Ok(reports.iter().zip(found).flat_map(of_report).collect())
 }
 
-/// The model's grades, and the score of each where the segment is annotated.
-fn answers(model: &Model, reports: &[Report], gold: &Rows) -> anyhow::Result<(Rows, Vec<Scored>)> {
-    let texts: Vec<&str> = reports.iter().map(|report| report.text.as_str()).collect();
-    let (mut said, mut scored) = (Rows::new(), Vec::new());
-    for (report, findings) in reports.iter().zip(model.findings(&texts)?) {
-        for finding in findings {
-            let key = (report.id.clone(), finding.segment.level.to_string());
-            let grades: Vec<u8> = finding.grades.iter().map(|graded| graded.grade.unwrap_or(0)).collect();
-            for (right, graded) in gold.get(&key).into_iter().flatten().zip(&finding.grades) {
-                scored.push(Scored { score: f64::from(graded.score), right: graded.grade == Some(*right) });
-            }
-            said.insert(key, grades);
-        }
-    }
-    Ok((said, scored))
+fn rows(answers: &BTreeMap<(String, String), Vec<Graded>>) -> Rows {
+    let grades = |graded: &Vec<Graded>| graded.iter().map(|graded| graded.grade.unwrap_or(0)).collect();
+    answers.iter().map(|(key, graded)| (key.clone(), grades(graded))).collect()
 }

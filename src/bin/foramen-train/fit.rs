@@ -72,18 +72,20 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let schema = args.schema.as_deref().map_or_else(|| Ok(LabelSchema::spine()), LabelSchema::read)?;
-    let mut config = Config::default();
-    if let Some(path) = &args.config {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        config = toml::from_str(&text).with_context(|| path.display().to_string())?;
-    }
-    if args.encoder.is_none() && args.config.is_none() && (args.from.is_some() || !args.data.is_empty()) {
-        config = Config::adapting(args.from.clone().unwrap_or_else(default_folder), config.data);
-    }
+    let adapts = args.encoder.is_none() && (args.from.is_some() || !args.data.is_empty());
+    let mut config = match &args.config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            toml::from_str(&text).with_context(|| path.display().to_string())?
+        }
+        None if adapts => Config::adapting(args.from.clone().unwrap_or_else(default_folder)),
+        // With other reports than the project's, those held out set the temperatures.
+        None if !args.data.is_empty() => Config { calibration: Vec::new(), ..Config::default() },
+        None => Config::default(),
+    };
     config.from = args.from.or(config.from);
     if !args.data.is_empty() {
         config.data = args.data;
-        config.calibration = Vec::new();
     }
     if !args.calibration.is_empty() {
         config.calibration = args.calibration;

@@ -2,15 +2,16 @@
 
 use anyhow::Context;
 use datafusion::prelude::SessionContext;
+use foramen::archive::Pending;
 use foramen::interchange::{CodeMap, FlatMap, Report, fhir, read};
 use foramen::labels::LabelSchema;
 use foramen::model::Options;
 use foramen::sql::{self, SqlModel};
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Write finding rows as the labels, codes and resources of others.
 ///
@@ -72,25 +73,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let model = SqlModel::lazy(PathBuf::new(), Options::default());
     let context = sql::context(Arc::new(model), Default::default(), Default::default())?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let stopped = crate::stopped()?;
     if args.output == Path::new("-") {
         let out = io::stdout().lock();
-        runtime.block_on(write(&args.inputs, &schema, &form, &context, out))?;
+        runtime.block_on(write(&args.inputs, &schema, &form, &context, &stopped, out))?;
         return Ok(ExitCode::SUCCESS);
     }
-    // The file is there only once it is whole.
-    let name = args.output.file_name().context("--output names no file")?;
-    let partial = args.output.with_file_name(format!(".{}.partial", name.to_string_lossy()));
-    let failed = || format!("cannot write {}", args.output.display());
-    let out = BufWriter::new(File::create(&partial).with_context(failed)?);
-    let written = runtime.block_on(write(&args.inputs, &schema, &form, &context, out));
-    let reports = match written {
-        Ok(reports) => reports,
-        Err(error) => {
-            let _ = std::fs::remove_file(&partial);
-            return Err(error);
-        }
-    };
-    std::fs::rename(&partial, &args.output).with_context(failed)?;
+    let (pending, file) = Pending::create(&args.output)?;
+    let written = write(&args.inputs, &schema, &form, &context, &stopped, BufWriter::new(file));
+    let reports = runtime.block_on(written)?;
+    pending.finish()?;
     writeln!(io::stderr(), "{reports} reports in {}", args.output.display())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -101,13 +93,19 @@ async fn write(
     schema: &LabelSchema,
     form: &Form,
     context: &SessionContext,
+    stopped: &AtomicBool,
     mut out: impl Write,
 ) -> anyhow::Result<usize> {
     let mut reports = 0;
+    let go_on = || {
+        anyhow::ensure!(!stopped.load(Ordering::Relaxed), "it was stopped, and wrote nothing");
+        Ok(())
+    };
     match form {
         Form::Fhir(options) => {
             for input in inputs {
                 let each = |report: Report| -> anyhow::Result<()> {
+                    go_on()?;
                     reports += 1;
                     Ok(writeln!(out, "{}", fhir::bundle(&report, schema, options))?)
                 };
@@ -121,6 +119,7 @@ async fn write(
                 // The last version of a report counts; its versions come one after the other.
                 let mut last: Option<Report> = None;
                 let each = |report: Report| -> anyhow::Result<()> {
+                    go_on()?;
                     let id = report.report_id.clone();
                     if let Some(earlier) = last.replace(report).filter(|earlier| earlier.report_id != id) {
                         reports += 1;

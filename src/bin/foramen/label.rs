@@ -1,6 +1,5 @@
 //! `foramen label`: finding rows from files.
 
-use anyhow::Context;
 use clap::ValueEnum;
 use encoding_rs::Encoding;
 use foramen::archive::{self, InputFormat, Job, Output, Reading};
@@ -10,10 +9,8 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Read reports and HL7 messages, and write one row of graded findings a motion segment.
 ///
@@ -116,7 +113,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let job = Job { inputs: args.inputs, output: args.output, rejects, reading };
     let model = Model::open(&args.reading.folder(), &args.reading.options())?;
-    let stopped = stopped()?;
+    let stopped = crate::stopped()?;
     // Hidden where standard error is no terminal.
     let bar = ProgressBar::no_length();
     bar.enable_steady_tick(Duration::from_millis(200));
@@ -138,38 +135,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     writeln!(screen, "rejects are in {}", job.rejects.display())?;
     Ok(ExitCode::from(3))
-}
-
-/// Set by Ctrl-C or SIGTERM, so that an unfinished output, which holds patients' data, does not stay behind.
-fn stopped() -> anyhow::Result<Arc<AtomicBool>> {
-    let stopped = Arc::new(AtomicBool::new(false));
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot listen for signals")?;
-    let mut terminate = {
-        let _inside = runtime.enter();
-        signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?
-    };
-    let flag = Arc::clone(&stopped);
-    std::thread::spawn(move || {
-        let mut asked = || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = tokio::signal::ctrl_c() => {}
-                }
-            });
-        };
-        asked();
-        flag.store(true, Ordering::Relaxed);
-        let _ = writeln!(std::io::stderr(), "stopping after the reports at hand; once more to stop at once");
-        asked();
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "it was asked for twice: an input that gives nothing can't be waited for"
-        )]
-        std::process::exit(130);
-    });
-    Ok(stopped)
 }
 
 fn style(template: &str) -> ProgressStyle {

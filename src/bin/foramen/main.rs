@@ -11,10 +11,13 @@ mod stream;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use foramen::hl7;
-use foramen::model::{Device, Options, default_folder};
+use foramen::model::{Device, Options, checked_score, default_folder};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -77,6 +80,38 @@ fn logs(command: &Command) {
     }
 }
 
+/// Set by Ctrl-C or SIGTERM, so that an unfinished output, which holds patients' data, does not stay behind.
+fn stopped() -> anyhow::Result<Arc<AtomicBool>> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot listen for signals")?;
+    let mut terminate = {
+        let _inside = runtime.enter();
+        signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?
+    };
+    let flag = Arc::clone(&stopped);
+    std::thread::spawn(move || {
+        let mut asked = || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = tokio::signal::ctrl_c() => {}
+                }
+            });
+        };
+        asked();
+        flag.store(true, Ordering::Relaxed);
+        let _ = writeln!(std::io::stderr(), "stopping after the reports at hand; once more to stop at once");
+        asked();
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "it was asked for twice: an input that gives nothing can't be waited for"
+        )]
+        std::process::exit(130);
+    });
+    Ok(stopped)
+}
+
 /// How reports are read: what every command takes that reads them.
 #[derive(Debug, clap::Args)]
 struct Reading {
@@ -90,13 +125,13 @@ struct Reading {
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
     /// Score below which a grade is NULL: 0 gives every grade; what a threshold costs and gains is in the model card
-    #[arg(long, value_name = "0-1", default_value_t = 0.0, value_parser = probability)]
+    #[arg(long, value_name = "0-1", default_value_t = 0.0, value_parser = score)]
     min_score: f32,
 }
 
-fn probability(text: &str) -> Result<f32, String> {
-    let value = text.parse::<f32>().ok().filter(|value| (0.0..=1.0).contains(value));
-    value.ok_or_else(|| "a probability lies between 0 and 1".into())
+fn score(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().map_err(|error| error.to_string())?;
+    Ok(checked_score(number)?)
 }
 
 impl Reading {

@@ -219,8 +219,8 @@ pub fn study(
     let (encoder, tokenizer) =
         pretrained::load(&config.encoder, Some(config.layers), config.max_tokens, config.vocabulary, texts)?;
     let prepared = regions.iter().map(|region| {
-        let learnt = RegionData::examples(&region.learnt, &tokenizer, config.max_tokens);
-        let mut probe = RegionData::examples(&region.tests[0].rows, &tokenizer, config.max_tokens);
+        let learnt = RegionData::examples(&region.learnt, &tokenizer, encoder.config.positions);
+        let mut probe = RegionData::examples(&region.tests[0].rows, &tokenizer, encoder.config.positions);
         // In an order that has nothing to do with the texts.
         probe.sort_by_cached_key(|example| example.ids.iter().fold(0, |hash, id| mix(hash ^ u64::from(*id))));
         probe.truncate(config.probe.max(config.examples));

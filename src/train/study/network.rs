@@ -172,8 +172,7 @@ impl Setting<'_> {
 
     fn answers(&self, network: &Network, name: &Name, set: &TestSet) -> Vec<Answers> {
         let tasks = &self.data.tasks;
-        let rows: Vec<Example> =
-            set.rows.iter().map(|row| row.example(self.tokenizer, self.config.max_tokens)).collect();
+        let rows: Vec<Example> = set.rows.iter().map(|row| row.example(self.tokenizer, network.window())).collect();
         let (mut grades, mut loss) = (vec![Vec::new(); tasks.tasks().len()], vec![0.0; tasks.tasks().len()]);
         for chunk in rows.chunks(32) {
             let pass = network.forward(Batch::new(chunk.iter().map(|e| e.ids.as_slice())), 0.0, 0);
@@ -200,9 +199,11 @@ impl Setting<'_> {
         if name.is_pair() || name.is_all() {
             return Ok(());
         }
-        let rows = self.data.tests[0].rows.iter().take(self.config.embedded).map(|row| {
-            (row.report.clone(), row.level.clone(), row.example(self.tokenizer, self.config.max_tokens).ids)
-        });
+        let rows = self.data.tests[0]
+            .rows
+            .iter()
+            .take(self.config.embedded)
+            .map(|row| (row.report.clone(), row.level.clone(), row.example(self.tokenizer, network.window()).ids));
         let file = folder.join(analysis::EMBEDDINGS).join(format!("{}.{}.parquet", name.run, name.model));
         let of = analysis::Of { run: &name.run, model: &name.model, task };
         analysis::write_embeddings(&file, of, network, rows.collect())
