@@ -11,7 +11,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches_with_schema;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use foramen::model::Options;
+use foramen::model::{Arithmetic, Options};
 use foramen::sql::{SqlModel, context};
 use sqllogictest::{DBOutput, DefaultColumnType, Runner};
 use std::ops::ControlFlow;
@@ -23,7 +23,9 @@ const MODEL: &str = "models/spine";
 /// One model for all tests of this file, as in a process of the product.
 fn model() -> Arc<SqlModel> {
     static SHARED: OnceLock<Arc<SqlModel>> = OnceLock::new();
-    Arc::clone(SHARED.get_or_init(|| Arc::new(SqlModel::lazy(MODEL, Options::default()))))
+    // Scores are shown to two digits: they are to be the same on every machine.
+    let options = Options { arithmetic: Arithmetic::Float32, ..Options::default() };
+    Arc::clone(SHARED.get_or_init(|| Arc::new(SqlModel::lazy(MODEL, options))))
 }
 
 fn session(config: SessionConfig) -> SessionContext {

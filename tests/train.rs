@@ -7,9 +7,10 @@ use foramen::labels::LabelSchema;
 use foramen::model::{Model, Options, Runtime};
 use foramen::sql::{SqlModel, context};
 use foramen::train::analysis::Analysis;
+use foramen::train::data::read_jsonl;
 use foramen::train::encoder::{Batch, Config as Shape};
 use foramen::train::export::{About, export, export_untrained, hidden_states};
-use foramen::train::fit::{Config, Error, fit, read_run};
+use foramen::train::fit::{Config, Error, fit, logits, read_run};
 use foramen::train::network::Network;
 use foramen::train::study;
 use foramen::train::{Precision, behaviour, checkpoint, examples, pretrained};
@@ -93,6 +94,35 @@ fn a_run_goes_on_from_a_package() {
     let config = Config { from: Some(folder.path().join("nothing")), ..tiny_config(folder.path()) };
     let error = fit(&config, &schema, &folder.path().join("none"), |_| {}).err().unwrap();
     assert!(matches!(error, Error::Package(_)) && error.to_string().contains("package.toml"), "{error}");
+}
+
+#[test]
+fn a_student_begins_with_layers_of_its_teacher_and_learns_its_answers() {
+    let (folder, schema) = (tempfile::tempdir().unwrap(), LabelSchema::spine());
+    let package = folder.path().join("package");
+    let (teacher, _) = export_untrained(&schema, Precision::Int8Weights, 3, &package).unwrap();
+    let config = Config { teacher: Some(package.clone()), layers: Some(1), epochs: 1, ..tiny_config(folder.path()) };
+    let still = Config { rate: 0.0, head_rate: 0.0, ..config.clone() };
+    let start = fit(&still, &schema, &folder.path().join("still"), |_| {}).unwrap().network;
+    assert_eq!(start.encoder.layers, teacher.encoder.layers[..1]);
+    assert_eq!((start.encoder.config.layers, &start.heads), (1, &teacher.heads));
+    // Whatever the grades are: what is learnt is what the teacher says.
+    let learns = Config { taught: 1.0, epochs: 20, patience: 20, rate: 3e-3, head_rate: 3e-3, ..config.clone() };
+    let student = fit(&learns, &schema, &folder.path().join("learns"), |_| {}).unwrap();
+    let away = |network: &Network| -> f32 {
+        let of = |network: &Network| logits(network, &student.tokenizer, &read_jsonl(&config.data[0]).unwrap());
+        let (wanted, found) = (of(&teacher), of(network));
+        wanted
+            .iter()
+            .flat_map(|(key, tasks)| tasks.iter().flatten().zip(found[key].iter().flatten()))
+            .map(|(a, b)| (a - b).abs())
+            .sum()
+    };
+    let (before, after) = (away(&start), away(&student.network));
+    assert!(after < 0.85 * before, "{after} from the teacher's logits, {before} at the start");
+    let error = Config { from: Some(package), ..config };
+    let error = fit(&error, &schema, &folder.path().join("both"), |_| {}).err().unwrap().to_string();
+    assert!(error.contains("from and teacher"), "{error}");
 }
 
 /// What a site does: `fit --data` and `export`, from a package and from an encoder.

@@ -101,7 +101,7 @@ pub fn label(
         sink: Sink::create(&job.output, &finding_schema(labels), model.id(), labels)?,
         rows: FindingRows::new(labels, model.id()),
         rejects: Rejects::new(&job.rejects),
-        summary: Summary::new(model.device()),
+        summary: Summary::new(model.provider()),
         model,
         waiting: Vec::new(),
         waiting_bytes: 0,

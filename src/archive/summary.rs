@@ -1,7 +1,6 @@
 //! What a run of `foramen label` did, in figures.
 
 use super::item::Rejection;
-use crate::model::Device;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -28,8 +27,8 @@ pub struct Summary {
     pub not_reports: BTreeMap<String, u64>,
     /// Rejects by code.
     pub rejects: BTreeMap<&'static str, u64>,
-    /// Where the model ran.
-    pub device: Device,
+    /// Where the model ran, and in what arithmetic.
+    pub provider: String,
     /// How long it took, without opening the model.
     pub took: Duration,
     /// The first reject of a file and code: where, and what to do.
@@ -38,7 +37,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(super) fn new(device: Device) -> Self {
+    pub(super) fn new(provider: String) -> Self {
         Summary {
             files: 0,
             reports: 0,
@@ -48,7 +47,7 @@ impl Summary {
             odd: BTreeMap::new(),
             not_reports: BTreeMap::new(),
             rejects: BTreeMap::new(),
-            device,
+            provider,
             took: Duration::ZERO,
             told: Vec::new(),
             started: Instant::now(),
@@ -93,7 +92,7 @@ impl fmt::Display for Summary {
             count(self.rows, "row"),
             count(self.files, "file"),
             self.reports as f64 / seconds.max(1e-3),
-            self.device
+            self.provider
         )?;
         if self.without_segment > 0 {
             writeln!(f, "{} of no motion segment", count(self.without_segment, "report"))?;

@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-/// Lengths are padded to a multiple of this.
-const STEP: usize = 16;
-
 /// Rows that are computed together.
 #[derive(Debug, PartialEq)]
 pub(super) struct Batch {
@@ -14,15 +11,15 @@ pub(super) struct Batch {
     pub(super) length: usize,
 }
 
-/// Groups rows by their lengths, shortest first, so that `rows × length` of a batch stays within `budget` padded tokens; a row that
-/// is longer than the budget is a batch of its own. Each row is in one batch.
+/// Groups rows by their lengths, padded to a multiple of `step` (1: not at all), shortest first, so that `rows × length` of a batch stays
+/// within `budget` tokens; a row that is longer than the budget is a batch of its own. Each row is in one batch.
 ///
 /// What a row is padded to follows from its own length and the model's `window` alone: sums over more padding come out differently
 /// in the last bit, so that its answer would depend on its neighbours.
-pub(super) fn batches(lengths: &[usize], window: usize, budget: usize) -> Vec<Batch> {
+pub(super) fn batches(lengths: &[usize], step: usize, window: usize, budget: usize) -> Vec<Batch> {
     let mut alike: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (row, length) in lengths.iter().enumerate() {
-        let padded = length.next_multiple_of(STEP).min(window).max(*length);
+        let padded = length.next_multiple_of(step).min(window).max(*length);
         alike.entry(padded).or_default().push(row);
     }
     let cut = |(length, rows): (usize, Vec<usize>)| -> Vec<Batch> {
@@ -39,9 +36,9 @@ mod tests {
     proptest! {
         #[test]
         fn each_row_is_in_one_batch_and_batches_keep_the_budget(
-            lengths in prop::collection::vec(1usize..=300, 0..200), budget in 1usize..5000,
+            lengths in prop::collection::vec(1usize..=300, 0..200), budget in 1usize..5000, step in 1usize..20,
         ) {
-            let batches = batches(&lengths, 300, budget);
+            let batches = batches(&lengths, step, 300, budget);
             let mut rows = batches.iter().flat_map(|batch| batch.rows.clone()).collect::<Vec<_>>();
             rows.sort_unstable();
             prop_assert_eq!(rows, (0..lengths.len()).collect::<Vec<_>>());
@@ -49,7 +46,7 @@ mod tests {
                 prop_assert!(batch.rows.len() == 1 || batch.rows.len() * batch.length <= budget);
                 for &row in &batch.rows {
                     prop_assert!((lengths[row]..=300).contains(&batch.length));
-                    prop_assert_eq!(batch.length, super::batches(&lengths[row..=row], 300, 4096)[0].length);
+                    prop_assert_eq!(batch.length, super::batches(&lengths[row..=row], step, 300, 4096)[0].length);
                 }
             }
         }

@@ -83,6 +83,9 @@ pub enum Error {
         /// Why not, and what to do.
         reason: String,
     },
+    /// An arithmetic that is not known, or that can't be had here.
+    #[error("the arithmetic {0}; write auto (what the processor is best at), float32 or int8")]
+    Arithmetic(String),
     /// A layer that the model does not have.
     #[error("the model has no layer {layer}: 0 is the state after the embeddings, {last} that after the last layer")]
     Layer {

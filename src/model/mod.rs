@@ -15,16 +15,17 @@ mod usage;
 
 pub use error::Error;
 pub use explain::{Explanation, Why};
-pub use package::{MANIFEST, Manifest, Package, default_folder, sha256};
-pub use runtime::{Device, Runtime};
+pub use package::{GRAPH, INT8_GRAPH, MANIFEST, Manifest, Package, default_folder, sha256};
+pub use runtime::{Arithmetic, Device, Runtime};
 pub use usage::Usage;
 
 use crate::report::{self, Segment};
-use batch::{Batch, batches};
+use batch::batches;
 use cache::Cache;
 use session::{Graph, Want};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokens::Tokens;
@@ -35,9 +36,11 @@ use usage::Meter;
 pub struct Options {
     /// Where it runs.
     pub device: Device,
-    /// Threads of the CPU that one batch is computed on.
+    /// What the large products are computed in.
+    pub arithmetic: Arithmetic,
+    /// Threads of the CPU: batches that are computed at once.
     pub threads: usize,
-    /// Padded tokens of a batch.
+    /// Tokens of a batch.
     pub token_budget: usize,
     /// Bytes of answers that are kept for inputs that come again.
     pub cache_bytes: usize,
@@ -56,7 +59,14 @@ pub fn checked_score(score: f32) -> Result<f32, &'static str> {
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
-        Options { device: Device::Cpu, threads, token_budget: 4096, cache_bytes: 64 << 20, min_score: 0.0 }
+        Options {
+            device: Device::Cpu,
+            arithmetic: Arithmetic::Auto,
+            threads,
+            token_budget: 1024,
+            cache_bytes: 64 << 20,
+            min_score: 0.0,
+        }
     }
 }
 
@@ -122,9 +132,9 @@ impl Model {
         self.package.id()
     }
 
-    /// Where the model runs.
-    pub fn device(&self) -> Device {
-        self.options.device
+    /// Where and in what it is computed, for people: `cpu, int8`.
+    pub fn provider(&self) -> String {
+        format!("{}, {}", self.options.device, self.graph.arithmetic())
     }
 
     /// What the model has done so far, for whoever measures it.
@@ -227,27 +237,49 @@ impl Model {
         outputs.into_iter().map(|output| output.unwrap_or_else(|| Err("it was not run".into()))).collect()
     }
 
-    /// Runs windows of tokens in batches. A batch that fails is run again row by row, so that one row does not take others with it.
+    /// Runs windows of tokens in batches, as many at once as there are threads.
     fn run(&self, windows: &[Vec<u32>], want: Want) -> Vec<Result<Vec<f32>, String>> {
         let lengths: Vec<usize> = windows.iter().map(Vec::len).collect();
-        let mut answers: Vec<Result<Vec<f32>, String>> = vec![Ok(Vec::new()); windows.len()];
-        for Batch { rows: places, length } in
-            batches(&lengths, self.package.manifest().max_tokens, self.options.token_budget)
-        {
-            let rows: Vec<&[u32]> = places.iter().map(|&place| windows[place].as_slice()).collect();
-            let started = Instant::now();
-            let values = self.graph.run(&rows, length, want);
-            self.meter.ran(&rows, length, started.elapsed());
-            match values {
-                Ok(values) => places.iter().zip(values).for_each(|(&place, values)| answers[place] = Ok(values)),
-                Err(_) => {
-                    for (&place, row) in places.iter().zip(rows) {
-                        answers[place] = self.graph.run(&[row], length, want).map(|values| values.concat());
-                    }
-                }
+        let (step, budget) = match self.options.device {
+            Device::Cpu => (1, self.options.token_budget),
+            // A card has lanes to spare for padding, and wants large batches.
+            Device::Cuda(_) => (16, 16 * self.options.token_budget),
+        };
+        let batches = batches(&lengths, step, self.package.manifest().max_tokens, budget);
+        let mut answers: Vec<Result<Vec<f32>, String>> = vec![Err("it was not run".into()); windows.len()];
+        // The longest first, so that the threads end together.
+        let (next, workers) = (AtomicUsize::new(batches.len()), self.graph.limit().min(batches.len()));
+        let work = || {
+            let mut done = Vec::new();
+            while let Some(batch) = next.fetch_sub(1, Ordering::Relaxed).checked_sub(1).and_then(|at| batches.get(at)) {
+                let rows: Vec<&[u32]> = batch.rows.iter().map(|&place| windows[place].as_slice()).collect();
+                done.extend(batch.rows.iter().copied().zip(self.run_batch(&rows, batch.length, want)));
             }
-        }
+            done
+        };
+        let done = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+            let mut done = work();
+            done.extend(others.into_iter().flat_map(|other| other.join().unwrap_or_default()));
+            done
+        });
+        done.into_iter().for_each(|(place, answer)| answers[place] = answer);
         answers
+    }
+
+    /// Runs a batch. One that fails is run again row by row, so that one row does not take others with it.
+    fn run_batch(&self, rows: &[&[u32]], length: usize, want: Want) -> Vec<Result<Vec<f32>, String>> {
+        let mut session = match self.graph.lease() {
+            Ok(session) => session,
+            Err(reason) => return vec![Err(reason); rows.len()],
+        };
+        let started = Instant::now();
+        let values = session.run(rows, length, want);
+        self.meter.ran(rows, length, started.elapsed());
+        match values {
+            Ok(values) => values.into_iter().map(Ok).collect(),
+            Err(_) => rows.iter().map(|row| session.run(&[row], length, want).map(|values| values.concat())).collect(),
+        }
     }
 
     /// The grades of an input's windows, those with too low a score withheld.

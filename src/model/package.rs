@@ -11,8 +11,12 @@ use std::path::{Path, PathBuf};
 
 /// The manifest's name in a package.
 pub const MANIFEST: &str = "package.toml";
+/// The graph.
+pub const GRAPH: &str = "model.onnx";
+/// The same graph with its large products in 8-bit integers, in packages whose weights are in 8 bits; it reads them out of [`GRAPH`].
+pub const INT8_GRAPH: &str = "model-int8.onnx";
 /// Files that every package holds beside its manifest.
-const REQUIRED: [&str; 3] = ["model.onnx", "tokenizer.json", "labels.toml"];
+const REQUIRED: [&str; 3] = [GRAPH, "tokenizer.json", "labels.toml"];
 
 /// `package.toml`: what a package is, what its files must be, how it was made and how good it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -41,6 +41,45 @@ impl FromStr for Device {
     }
 }
 
+/// What a graph's large products are computed in, on the processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Arithmetic {
+    /// 8-bit integers where the processor has instructions for them (x86 with VNNI) and the package a graph for them, else float32.
+    #[default]
+    Auto,
+    /// As the model was trained: the same answers, to the last bits of a sum, on every machine.
+    Float32,
+    /// Weights and each token's values in 8 bits, sums in 32: some logits differ by hundredths.
+    Int8,
+}
+
+const ARITHMETICS: [(&str, Arithmetic); 3] =
+    [("auto", Arithmetic::Auto), ("float32", Arithmetic::Float32), ("int8", Arithmetic::Int8)];
+
+impl fmt::Display for Arithmetic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = ARITHMETICS.iter().find(|(_, arithmetic)| arithmetic == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+impl FromStr for Arithmetic {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let found = ARITHMETICS.iter().find(|(name, _)| *name == text);
+        found.map(|(_, arithmetic)| *arithmetic).ok_or_else(|| Error::Arithmetic(format!("{text:?} is unknown")))
+    }
+}
+
+/// Whether the processor multiplies 8-bit integers into 32-bit sums. Without, ONNX Runtime sums them in 16 bits, which overflow.
+pub(super) fn sums_bytes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512vnni") || std::arch::is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// The library that was loaded.
 #[derive(Debug, Clone)]
 pub struct Runtime {

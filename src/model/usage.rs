@@ -14,9 +14,9 @@ pub struct Usage {
     pub cache_hits: u64,
     /// Inputs that were run.
     pub cache_misses: u64,
-    /// Time spent on making tokens.
+    /// Time spent on making tokens, summed over threads.
     pub tokenise: Duration,
-    /// Time spent in ONNX Runtime.
+    /// Time spent in ONNX Runtime, summed over threads.
     pub infer: Duration,
 }
 

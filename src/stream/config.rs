@@ -3,7 +3,7 @@
 use super::encode::Format;
 use super::error::Error;
 use crate::hl7;
-use crate::model::{Device, checked_score};
+use crate::model::{Arithmetic, Device, checked_score};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::collections::BTreeMap;
@@ -224,6 +224,9 @@ pub struct ModelConfig {
     /// Where it runs.
     #[serde(deserialize_with = "device")]
     pub device: Option<Device>,
+    /// What it computes in on the processor.
+    #[serde(deserialize_with = "arithmetic")]
+    pub arithmetic: Arithmetic,
     /// Threads of the CPU; by default all.
     pub threads: Option<usize>,
     /// Score below which a grade is NULL, 0 to 1; by default every grade is given.
@@ -241,6 +244,10 @@ pub struct Metrics {
 
 fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
     checked_score(f32::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+fn arithmetic<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arithmetic, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
 fn device<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Device>, D::Error> {

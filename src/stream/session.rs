@@ -55,6 +55,7 @@ impl Package {
         let default = Options::default();
         let options = Options {
             device: model.device.unwrap_or(default.device),
+            arithmetic: model.arithmetic,
             threads: model.threads.unwrap_or(default.threads),
             min_score: model.min_score,
             ..default
@@ -137,7 +138,7 @@ impl<'a> Session<'a> {
             client::consumer(config).create_with_context(context).map_err(Error::Client)?;
         let topics: Vec<&str> = config.kafka.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(Error::Client)?;
-        shared.metrics.set_model(model.id(), &model.device().to_string());
+        shared.metrics.set_model(model.id(), &model.provider());
         shared.health.set_ready(Err("joining the consumer group"));
         let window = config.state.duplicate_window;
         Ok(Session {
@@ -415,7 +416,7 @@ impl<'a> Session<'a> {
                     if let Some(folder) = &self.consumer.context().folder {
                         lock(folder).shape(&transform)?;
                     }
-                    self.shared.metrics.set_model(model.id(), &model.device().to_string());
+                    self.shared.metrics.set_model(model.id(), &model.provider());
                     self.transform = transform;
                 }
             }

@@ -237,6 +237,17 @@ impl Encoder {
         all
     }
 
+    /// Keeps `layers` of the layers, evenly spaced from the first to the last; all where there are no more.
+    pub fn thin(&mut self, layers: usize) {
+        let last = self.layers.len().saturating_sub(1);
+        if layers <= last {
+            let gaps = layers.saturating_sub(1).max(1);
+            let kept = (0..layers).map(|place| self.layers[(place * last + gaps / 2) / gaps].clone()).collect();
+            self.layers = kept;
+            self.config.layers = layers;
+        }
+    }
+
     /// Token states after the embeddings and each layer. Ids must be of the vocabulary, sequences within `positions`.
     pub(crate) fn forward(&self, batch: Batch, dropout: Dropout) -> Trace {
         let width = self.config.width;

@@ -6,13 +6,13 @@ use super::data::Report;
 use super::encoder::{Batch, Config};
 use super::examples;
 use super::fit::{self, Logits, Trained};
-use super::graph::{Precision, rounded, to_onnx};
+use super::graph::{Precision, rounded, to_int8_onnx, to_onnx};
 use super::math::{Matrix, mix};
 use super::network::Network;
 use super::pretrained;
 use super::scores::{Rows, Scores};
 use crate::labels::LabelSchema;
-use crate::model::{MANIFEST, Manifest, Package, sha256};
+use crate::model::{GRAPH, INT8_GRAPH, MANIFEST, Manifest, Package, sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -158,6 +158,28 @@ pub fn export_untrained(
     Ok((rounded(&network, precision), tokenizer))
 }
 
+/// Writes a package that reads as another does, with another number of layers, whose answers mean nothing: to measure what layers cost.
+///
+/// # Errors
+/// [`Error`], where the other package can't be read or this one can't be written.
+pub fn export_resized(
+    from: &Path,
+    schema: &LabelSchema,
+    layers: usize,
+    precision: Precision,
+    folder: &Path,
+) -> Result<(), Error> {
+    let (mut network, tokenizer) = fit::from_package(from, schema)?;
+    network.encoder.layers = network.encoder.layers.iter().cycle().take(layers).cloned().collect();
+    network.encoder.config.layers = layers;
+    let about =
+        About { name: "resized".into(), version: "0.0.0".into(), encoder: "none".into(), precision, note: None };
+    let ones = schema.tasks().iter().map(|task| (task.name.clone(), 1.0)).collect();
+    let (training, scores) = (toml::Table::new(), toml::Table::new());
+    write(&network, &tokenizer, schema, &about, ones, toml::Table::new(), training, scores, folder)?;
+    Ok(())
+}
+
 #[expect(clippy::too_many_arguments, reason = "each is one part of the package")]
 fn write(
     network: &Network,
@@ -191,13 +213,15 @@ fn write(
         scores,
     };
     let json = tokenizer.to_string(false).map_err(|e| Error::Form(e.to_string()))?;
+    let graph = to_onnx(network, schema, about.precision);
+    let int8 = (about.precision == Precision::Int8Weights).then(|| to_int8_onnx(network, schema, &graph));
     let parts = [
-        ("model.onnx", to_onnx(network, schema, about.precision)),
+        (GRAPH, graph),
         ("tokenizer.json", json.into_bytes()),
         ("labels.toml", schema.to_toml().into_bytes()),
         ("README.md", card(&manifest, schema, about.note.as_deref()).into_bytes()),
     ];
-    for (name, content) in parts {
+    for (name, content) in parts.into_iter().chain(int8.map(|graph| (INT8_GRAPH, graph))) {
         std::fs::write(folder.join(name), content).map_err(failed(name))?;
         let digest = sha256(&folder.join(name)).map_err(failed(name))?;
         manifest.files.insert(name.into(), digest);
@@ -307,6 +331,12 @@ fn card(manifest: &Manifest, schema: &LabelSchema, note: Option<&str>) -> String
     if manifest.training.is_empty() {
         let _ = writeln!(out, "- Untrained: its answers mean nothing.");
     } else {
+        if let Some(teacher) = manifest.training.get("teacher") {
+            let _ = writeln!(
+                out,
+                "- A student of the package {teacher}: it began with some of its layers, and learnt its answers beside the grades."
+            );
+        }
         match manifest.training.get("from") {
             Some(package) => {
                 let _ = writeln!(

@@ -10,12 +10,12 @@ use super::graph::from_onnx;
 use super::heads::Heads;
 use super::math::Matrix;
 use super::math::mix;
-use super::network::{Network, cross_entropy};
+use super::network::{Network, cross_entropy, distillation};
 use super::optim::{AdamW, schedule};
 use super::pretrained;
 use super::scores::{Rows, Scores};
 use crate::labels::{self, LabelSchema};
-use crate::model::{self, Package};
+use crate::model::{self, GRAPH, Package};
 use crate::report;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
@@ -81,12 +81,18 @@ pub struct Config {
     /// A model package that training goes on from, instead of a pretrained encoder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
+    /// A model package that teaches: training starts from its layers, `layers` of them, and learns its answers beside the grades. Instead
+    /// of `from`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<PathBuf>,
+    /// Share of the loss that the teacher's answers have, 0 to 1.
+    pub taught: f32,
     /// Tasks that are learnt, all where none is named: one makes a task-specific model.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<String>,
     /// Folder of the pretrained encoder.
     pub encoder: PathBuf,
-    /// Layers kept of it, all where it is absent.
+    /// Layers kept of it (the first ones) or of the package that training starts from (evenly spaced); all where it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<usize>,
     /// Word pieces kept of its vocabulary.
@@ -130,6 +136,8 @@ impl Default for Config {
             held_out: 0.1,
             calibration: vec!["corpus/heldout.jsonl".into()],
             from: None,
+            teacher: None,
+            taught: 0.8,
             tasks: Vec::new(),
             encoder: "native/encoder".into(),
             layers: None,
@@ -175,6 +183,7 @@ impl Config {
             ("patience", self.patience, 1),
             ("checkpoint_steps", self.checkpoint_steps as usize, 1),
             ("max_tokens", self.max_tokens, 8),
+            ("layers", self.layers.unwrap_or(1), 1),
         ];
         let analysis = self.analysis.clone().unwrap_or_default();
         let of_analysis = [
@@ -183,6 +192,14 @@ impl Config {
             ("analysis.width", analysis.width, 1),
         ];
         let least: Vec<_> = least.into_iter().chain(of_analysis).collect();
+        if self.from.is_some() && self.teacher.is_some() {
+            return Err(Error::Invalid(
+                "from and teacher are both given: a teacher is what training starts from".into(),
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.taught) {
+            return Err(Error::Invalid(format!("taught is {}; it is a share, from 0 to 1", self.taught)));
+        }
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((name, value, least)) => {
                 Err(Error::Invalid(format!("{name} is {value}; it must be at least {least}")))
@@ -416,6 +433,7 @@ struct Run<'a> {
     output: &'a Path,
     mirrors: Vec<usize>,
     network: Network,
+    teacher: Option<Network>,
     tokenizer: Tokenizer,
     optimiser: AdamW,
     progress: Progress,
@@ -450,8 +468,16 @@ impl<'a> Run<'a> {
         output: &'a Path,
         reports: impl Iterator<Item = &'r Report>,
     ) -> Result<Self, Error> {
-        let (network, tokenizer) = match &config.from {
-            Some(folder) => from_package(folder, schema)?,
+        let mut teacher = None;
+        let (network, tokenizer) = match config.teacher.as_ref().or(config.from.as_ref()) {
+            Some(folder) => {
+                let (mut network, tokenizer) = from_package(folder, schema)?;
+                teacher = config.teacher.is_some().then(|| network.clone());
+                if let Some(layers) = config.layers {
+                    network.encoder.thin(layers);
+                }
+                (network, tokenizer)
+            }
             None => {
                 let texts: Vec<String> = reports
                     .flat_map(|r| report::segments(&r.text))
@@ -471,7 +497,7 @@ impl<'a> Run<'a> {
         std::fs::write(output.join(SHAPE), shape).map_err(failed(output, SHAPE))?;
         let optimiser = AdamW::new(&network, config.weight_decay);
         let (mirrors, progress, probe) = (schema.mirrors(), Progress::default(), Vec::new());
-        Ok(Self { config, schema, output, mirrors, network, tokenizer, optimiser, progress, probe })
+        Ok(Self { config, schema, output, mirrors, network, teacher, tokenizer, optimiser, progress, probe })
     }
 
     /// Takes the steps of the present epoch that are not yet taken.
@@ -521,6 +547,7 @@ impl<'a> Run<'a> {
         let seed = mix(config.seed ^ mix(self.optimiser.steps));
         let (batch, mirrored) = batch_of(chunk, seed);
         let tokens = batch.ids.len();
+        let taught = self.teacher.as_ref().map(|teacher| teacher.forward(batch.clone(), 0.0, 0));
         let pass = self.network.forward(batch, config.dropout, seed);
         let mut loss = 0.0;
         let d = pass.logits().iter().enumerate().map(|(task, logits)| {
@@ -529,7 +556,13 @@ impl<'a> Run<'a> {
             }
             let grade = |(e, mirrored): (&&Example, &bool)| e.grades[if *mirrored { self.mirrors[task] } else { task }];
             let targets: Vec<u8> = chunk.iter().zip(&mirrored).map(grade).collect();
-            let (one, d) = cross_entropy(logits, &targets, &weights[task], config.smoothing);
+            let (mut one, mut d) = cross_entropy(logits, &targets, &weights[task], config.smoothing);
+            if let Some(taught) = &taught {
+                let (other, of_teacher) = distillation(logits, &taught.logits()[task]);
+                let share = config.taught;
+                one = (1.0 - share) * one + share * other;
+                d.data.iter_mut().zip(&of_teacher.data).for_each(|(d, other)| *d = (1.0 - share) * *d + share * other);
+            }
             loss += one;
             Some(d)
         });
@@ -608,18 +641,18 @@ pub fn read_run(output: &Path, schema: &LabelSchema) -> Result<Trained, Error> {
 }
 
 /// The network and the tokenizer of a model package.
-fn from_package(folder: &Path, schema: &LabelSchema) -> Result<(Network, Tokenizer), Error> {
+pub(super) fn from_package(folder: &Path, schema: &LabelSchema) -> Result<(Network, Tokenizer), Error> {
     let package = Package::open(folder)?;
     let invalid = |reason: String| Error::Invalid(format!("cannot go on from {}: {reason}", folder.display()));
     if package.labels() != schema {
         return Err(invalid(format!("its labels are not those of {}", schema.id())));
     }
     let tokenizer = Tokenizer::from_file(folder.join(TOKENIZER)).map_err(|e| invalid(format!("{TOKENIZER}: {e}")))?;
-    let path = folder.join("model.onnx");
+    let path = folder.join(GRAPH);
     let bytes = std::fs::read(&path).map_err(|source| Error::File { path, source })?;
     let vocabulary = tokenizer.get_vocab_size(true);
     let network = from_onnx(&bytes, vocabulary, package.manifest(), schema)
-        .map_err(|reason| invalid(format!("model.onnx: {reason}")))?;
+        .map_err(|reason| invalid(format!("{GRAPH}: {reason}")))?;
     Ok((network, tokenizer))
 }
 

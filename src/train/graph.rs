@@ -6,7 +6,7 @@ use super::math::{EPSILON, Matrix};
 use super::network::Network;
 use super::onnx::{Attribute, Axis, Builder, Constants};
 use crate::labels::LabelSchema;
-use crate::model::Manifest;
+use crate::model::{Arithmetic, GRAPH, Manifest};
 use serde::{Deserialize, Serialize};
 
 /// How weights are stored in the package.
@@ -48,6 +48,20 @@ fn widen(rows: &Rows, cols: usize) -> Matrix {
     Matrix::new(rows.scales.len(), cols, values.collect())
 }
 
+/// A weight in 8 bits, `[inputs, outputs]`, with a scale for each output.
+fn quantise_columns(matrix: &Matrix) -> (Vec<i8>, Vec<f32>) {
+    let Rows { bytes, scales } = quantise(&matrix.transposed());
+    let inputs = matrix.rows;
+    let columns = (0..inputs).flat_map(|i| bytes.iter().skip(i).step_by(inputs)).copied().collect();
+    (columns, scales)
+}
+
+fn widen_columns(bytes: &[i8], scales: &[f32]) -> Matrix {
+    let values =
+        bytes.chunks_exact(scales.len()).flat_map(|row| row.iter().zip(scales).map(|(b, s)| f32::from(*b) * s));
+    Matrix::new(bytes.len() / scales.len(), scales.len(), values.collect())
+}
+
 /// The network whose answers the graph of this precision gives: itself, or one whose large matrices have been through 8 bits.
 pub(super) fn rounded(network: &Network, precision: Precision) -> Network {
     let mut out = network.clone();
@@ -55,8 +69,8 @@ pub(super) fn rounded(network: &Network, precision: Precision) -> Network {
         out.encoder.words = widen(&quantise(&network.encoder.words), network.encoder.config.width);
         for layer in &mut out.encoder.layers {
             for linear in [&mut layer.qkv, &mut layer.out, &mut layer.up, &mut layer.down] {
-                let inputs = linear.weight.rows;
-                linear.weight = widen(&quantise(&linear.weight.transposed()), inputs).transposed();
+                let (bytes, scales) = quantise_columns(&linear.weight);
+                linear.weight = widen_columns(&bytes, &scales);
             }
         }
     }
@@ -67,6 +81,7 @@ pub(super) fn rounded(network: &Network, precision: Precision) -> Network {
 struct Graph {
     builder: Builder,
     precision: Precision,
+    arithmetic: Arithmetic,
     heads: i64,
     size: i64,
     width: i64,
@@ -75,9 +90,18 @@ struct Graph {
 /// The network as ONNX bytes, by the contract of the model package: inputs `input_ids` and `attention_mask`, outputs `logits_<task>` and
 /// `hidden_states`.
 pub(super) fn to_onnx(network: &Network, schema: &LabelSchema, precision: Precision) -> Vec<u8> {
+    graph(network, schema, precision, Arithmetic::Float32).finish(&schema.id())
+}
+
+/// The same graph with the large products in 8-bit integers, for [`crate::model::INT8_GRAPH`]. Its weights stand in [`GRAPH`], whose bytes are `whole`.
+pub(super) fn to_int8_onnx(network: &Network, schema: &LabelSchema, whole: &[u8]) -> Vec<u8> {
+    graph(network, schema, Precision::Int8Weights, Arithmetic::Int8).finish_beside(&schema.id(), GRAPH, whole)
+}
+
+fn graph(network: &Network, schema: &LabelSchema, precision: Precision, arithmetic: Arithmetic) -> Builder {
     let config = &network.encoder.config;
     let (width, heads) = (config.width as i64, config.heads as i64);
-    let mut g = Graph { builder: Builder::default(), precision, heads, size: width / heads, width };
+    let mut g = Graph { builder: Builder::default(), precision, arithmetic, heads, size: width / heads, width };
     let tokens = [Axis::Free("batch"), Axis::Free("tokens")];
     let ids = g.builder.input("input_ids", &tokens);
     let mask = g.builder.input("attention_mask", &tokens);
@@ -91,6 +115,12 @@ pub(super) fn to_onnx(network: &Network, schema: &LabelSchema, precision: Precis
         g.builder.ints(name, &[1], &[axis]);
     }
     g.builder.ints("axes12", &[2], &[1, 2]);
+    if arithmetic == Arithmetic::Int8 {
+        g.builder.ints("last", &[1], &[-1]);
+        g.builder.floats("least", &[], &[f32::MIN_POSITIVE]);
+        g.builder.floats("step", &[], &[1.0 / 127.0]);
+        g.builder.byte("middle", 128);
+    }
     let absent = g.builder.op("Sub", &["one", &mask], &[]);
     let bias = g.builder.op("Mul", &[&absent, "far"], &[]);
     let row_bias = g.builder.op("Unsqueeze", &[&bias, "axis1"], &[]);
@@ -115,6 +145,10 @@ pub(super) fn to_onnx(network: &Network, schema: &LabelSchema, precision: Precis
     let scores = g.builder.op("Add", &[&scores, &row_bias], &[]);
     let shares = g.builder.op("Softmax", &[&scores], &[Attribute::Int("axis", -1)]);
     let pooled = g.builder.op("MatMul", &[&shares, &x], &[]);
+    // Every row twice: a row alone would go through another kernel of the heads' products, and differ in its last bits.
+    let pooled = g.builder.op("Concat", &[&pooled, &pooled], &[Attribute::Int("axis", 0)]);
+    let rows = g.builder.op("Shape", &[&ids], &[Attribute::Int("end", 1)]);
+    g.builder.ints("zero", &[1], &[0]);
     let flat = g.builder.ints("flat", &[2], &[-1, QUERIES as i64 * width]);
     for (index, (task, head)) in schema.tasks().iter().zip(&network.heads.classifiers).enumerate() {
         let start = g.builder.ints(&format!("start_{}", task.name), &[1], &[(index * QUERIES) as i64]);
@@ -124,13 +158,14 @@ pub(super) fn to_onnx(network: &Network, schema: &LabelSchema, precision: Precis
         let weight = g.builder.matrix(&format!("head_{}_weight", task.name), &head.weight);
         let bias = g.builder.matrix(&format!("head_{}_bias", task.name), &head.bias);
         let product = g.builder.op("MatMul", &[&own, &weight], &[]);
+        let sum = g.builder.op("Add", &[&product, &bias], &[]);
         let name = format!("logits_{}", task.name);
-        g.builder.named("Add", &[&product, &bias], &[], &name);
+        g.builder.named("Slice", &[&sum, "zero", &rows, "axis0"], &[], &name);
         g.builder.output(&name, &[Axis::Free("batch"), Axis::Fixed(task.grades.len())]);
     }
     let states = Axis::Fixed(config.layers + 1);
     g.builder.output("hidden_states", &[Axis::Free("batch"), states, Axis::Fixed(config.width)]);
-    g.builder.finish(&schema.id())
+    g.builder
 }
 
 /// The network that [`to_onnx`] wrote, as its answers are: weights in 8 bits are widened. The other way round of that function.
@@ -157,18 +192,19 @@ pub(super) fn from_onnx(
         matrix.data = values;
         Ok(())
     };
-    let wide = |name: &str, rows: usize, cols: usize| {
-        let scale = name.strip_suffix("_weight").unwrap_or(name);
-        let rows_8 = Rows { bytes: constants.bytes(name)?, scales: constants.floats(&format!("{scale}_scale"))? };
-        if rows_8.scales.len() != rows || rows_8.bytes.len() != rows * cols {
+    let eight = |name: &str, scale: &str, rows: usize, cols: usize, scales: usize| {
+        let (bytes, found) = (constants.bytes(name)?, constants.floats(scale)?);
+        if bytes.len() != rows * cols || found.len() != scales {
             return Err(format!("its constant {name} is not of [{rows}, {cols}]"));
         }
-        Ok(widen(&rows_8, cols))
+        Ok::<_, String>((bytes, found))
     };
     let linear = |name: String, linear: &mut Linear| {
         let weight = format!("{name}_weight");
         if constants.is_bytes(&weight) {
-            linear.weight = wide(&weight, linear.weight.cols, linear.weight.rows)?.transposed();
+            let (rows, cols) = (linear.weight.rows, linear.weight.cols);
+            let (bytes, scales) = eight(&weight, &format!("{name}_scale"), rows, cols, cols)?;
+            linear.weight = widen_columns(&bytes, &scales);
         } else {
             read(&weight, &mut linear.weight)?;
         }
@@ -180,7 +216,10 @@ pub(super) fn from_onnx(
     };
     let encoder = &mut network.encoder;
     match constants.is_bytes("words") {
-        true => encoder.words = wide("words", vocabulary, config.width)?,
+        true => {
+            let (bytes, scales) = eight("words", "words_scale", vocabulary, config.width, vocabulary)?;
+            encoder.words = widen(&Rows { bytes, scales }, config.width);
+        }
         false => read("words", &mut encoder.words)?,
     }
     read("positions", &mut encoder.positions)?;
@@ -235,22 +274,43 @@ impl Graph {
     }
 
     fn linear(&mut self, linear: &Linear, name: &str, x: &str) -> String {
-        let weight = match self.precision {
-            Precision::Float32 => self.builder.matrix(&format!("{name}_weight"), &linear.weight),
+        let product = match self.precision {
+            Precision::Float32 => {
+                let weight = self.builder.matrix(&format!("{name}_weight"), &linear.weight);
+                self.builder.op("MatMul", &[x, &weight], &[])
+            }
             Precision::Int8Weights => {
-                // Stored [out, in] with a scale a row. ONNX Runtime folds the widening of constants when it loads the graph.
-                let rows = quantise(&linear.weight.transposed());
+                let (bytes, scales) = quantise_columns(&linear.weight);
                 let (inputs, outputs) = (linear.weight.rows, linear.weight.cols);
-                let bytes = self.builder.bytes(&format!("{name}_weight"), &[outputs, inputs], &rows.bytes);
-                let scales = self.builder.floats(&format!("{name}_scale"), &[outputs, 1], &rows.scales);
-                let values = self.builder.cast(&bytes);
-                let values = self.builder.op("Mul", &[&values, &scales], &[]);
-                self.builder.op("Transpose", &[&values], &[Attribute::Ints("perm", &[1, 0])])
+                let bytes = self.builder.bytes(&format!("{name}_weight"), &[inputs, outputs], &bytes);
+                let scales = self.builder.floats(&format!("{name}_scale"), &[outputs], &scales);
+                match self.arithmetic {
+                    Arithmetic::Int8 => self.product_in_8_bits(x, &bytes, &scales),
+                    _ => {
+                        // ONNX Runtime folds the widening of constants when it loads the graph.
+                        let values = self.builder.cast(&bytes);
+                        let weight = self.builder.op("Mul", &[&values, &scales], &[]);
+                        self.builder.op("MatMul", &[x, &weight], &[])
+                    }
+                }
             }
         };
         let bias = self.builder.matrix(&format!("{name}_bias"), &linear.bias);
-        let product = self.builder.op("MatMul", &[x, &weight], &[]);
         self.builder.op("Add", &[&product, &bias], &[])
+    }
+
+    /// `x` times a weight in 8 bits, with `x` in 8 bits too: a token's values are divided by the largest of them and rounded to 127 steps on
+    /// either side of zero. The scale is the token's own, so that no answer depends on a neighbour.
+    fn product_in_8_bits(&mut self, x: &str, weight: &str, scales: &str) -> String {
+        let keep = [Attribute::Int("keepdims", 1)];
+        let highest = self.builder.op("ReduceMax", &[x, "last"], &keep);
+        let lowest = self.builder.op("ReduceMin", &[x, "last"], &keep);
+        let lowest = self.builder.op("Neg", &[&lowest], &[]);
+        let largest = self.builder.op("Max", &[&highest, &lowest, "least"], &[]);
+        let ratio = self.builder.op("Div", &[x, &largest], &[]);
+        let bytes = self.builder.op("QuantizeLinear", &[&ratio, "step", "middle"], &[]);
+        let product = self.builder.own("MatMulIntegerToFloat", &[&bytes, weight, "step", scales, "middle"]);
+        self.builder.op("Mul", &[&product, &largest], &[])
     }
 
     fn layer(&mut self, layer: &Layer, index: usize, x: &str, bias: &str) -> String {

@@ -125,6 +125,25 @@ pub fn cross_entropy(logits: &Matrix, targets: &[u8], weights: &[f32], smoothing
     (loss, d)
 }
 
+/// How far a student's answers are from its teacher's, and its gradient with respect to the student's logits `[sequences, grades]`: the
+/// Kullback-Leibler divergence of probabilities at a temperature T, the mean over the batch, times T² (Hinton, Vinyals, Dean 2015).
+pub fn distillation(logits: &Matrix, taught: &Matrix) -> (f32, Matrix) {
+    const TEMPERATURE: f32 = 2.0;
+    let softened = |matrix: &Matrix| {
+        let mut out = matrix.clone();
+        out.data.iter_mut().for_each(|v| *v /= TEMPERATURE);
+        out.data.chunks_exact_mut(out.cols).for_each(softmax);
+        out
+    };
+    let (mut d, wanted) = (softened(logits), softened(taught));
+    let (mut loss, count) = (0.0, logits.rows as f32);
+    for (p, wanted) in d.data.iter_mut().zip(&wanted.data) {
+        loss += TEMPERATURE * TEMPERATURE / count * wanted * (wanted.max(1e-12) / p.max(1e-12)).ln();
+        *p = TEMPERATURE / count * (*p - wanted);
+    }
+    (loss, d)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +211,26 @@ mod tests {
                     assert!((slope - found).abs() < 0.05 * scale, "{name}[{element}]: {found}, by differences {slope}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn distillation_ends_where_the_teacher_is_and_its_gradient_is_that_of_its_differences() {
+        let (network, batch, _) = tiny();
+        let logits = network.forward(batch, 0.0, 0).logits()[0].clone();
+        let mut taught = logits.clone();
+        taught.data.iter_mut().enumerate().for_each(|(at, v)| *v += 1.5 * ((at % 3) as f32 - 1.0));
+        assert!(distillation(&taught, &taught).0.abs() < 1e-6);
+        let (loss, d) = distillation(&logits, &taught);
+        assert!(loss > 0.1);
+        for at in 0..logits.data.len() {
+            let moved = |by: f32| {
+                let mut moved = logits.clone();
+                moved.data[at] += by;
+                distillation(&moved, &taught).0
+            };
+            let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+            assert!((slope - d.data[at]).abs() < 2e-3, "{at}: {}, by differences {slope}", d.data[at]);
         }
     }
 

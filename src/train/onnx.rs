@@ -11,6 +11,11 @@ const INT64: i32 = 7;
 /// Opset 18: `LayerNormalization` (17) and `Split` with `num_outputs` (18).
 const OPSET: i64 = 18;
 const IR_VERSION: i64 = 9;
+/// ONNX Runtime's own operators, and the version of that set.
+const OWN: (&str, i64) = ("com.microsoft", 1);
+const UINT8: i32 = 2;
+/// `TensorProto.DataLocation.EXTERNAL`.
+const EXTERNAL: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
 struct ModelProto {
@@ -60,6 +65,8 @@ struct NodeProto {
     op_type: String,
     #[prost(message, repeated, tag = "5")]
     attribute: Vec<AttributeProto>,
+    #[prost(string, tag = "7")]
+    domain: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -86,6 +93,18 @@ struct TensorProto {
     name: String,
     #[prost(bytes = "vec", tag = "9")]
     raw_data: Vec<u8>,
+    #[prost(message, repeated, tag = "13")]
+    external_data: Vec<Entry>,
+    #[prost(int32, tag = "14")]
+    data_location: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Entry {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -168,6 +187,15 @@ impl Builder {
         output.to_string()
     }
 
+    /// Adds an operator of ONNX Runtime's own with one output.
+    pub(crate) fn own(&mut self, op: &str, inputs: &[&str]) -> String {
+        let output = self.op(op, inputs, &[]);
+        if let Some(node) = self.graph.node.last_mut() {
+            node.domain = OWN.0.into();
+        }
+        output
+    }
+
     /// Adds an operator with one output.
     pub(crate) fn op(&mut self, op: &str, inputs: &[&str], attributes: &[Attribute<'_>]) -> String {
         let output = format!("{op}_{}", self.graph.node.len());
@@ -201,13 +229,15 @@ impl Builder {
             name: format!("n{}", self.graph.node.len()),
             op_type: op.to_string(),
             attribute: attribute.collect(),
+            domain: String::new(),
             output,
         });
     }
 
     fn tensor(&mut self, name: &str, dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> String {
         let dims = dims.iter().map(|d| *d as i64).collect();
-        self.graph.initializer.push(TensorProto { dims, data_type, name: name.to_string(), raw_data });
+        let tensor = name.to_string();
+        self.graph.initializer.push(TensorProto { dims, data_type, name: tensor, raw_data, ..TensorProto::default() });
         name.to_string()
     }
 
@@ -226,6 +256,11 @@ impl Builder {
         self.tensor(name, dims, INT8, values.iter().map(|v| *v as u8).collect())
     }
 
+    /// A number of uint8.
+    pub(crate) fn byte(&mut self, name: &str, value: u8) -> String {
+        self.tensor(name, &[], UINT8, vec![value])
+    }
+
     /// A matrix as a float32 constant, a vector where it has one row.
     pub(crate) fn matrix(&mut self, name: &str, matrix: &Matrix) -> String {
         let dims = [matrix.rows, matrix.cols];
@@ -240,15 +275,40 @@ impl Builder {
     /// The file's bytes.
     pub(crate) fn finish(mut self, name: &str) -> Vec<u8> {
         self.graph.name = name.to_string();
+        let sets = [(String::new(), OPSET), (OWN.0.into(), OWN.1)];
         let model = ModelProto {
             ir_version: IR_VERSION,
             producer_name: env!("CARGO_PKG_NAME").into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
             graph: Some(self.graph),
-            opset_import: vec![OperatorSetId { domain: String::new(), version: OPSET }],
+            opset_import: sets.map(|(domain, version)| OperatorSetId { domain, version }).into(),
         };
         model.encode_to_vec()
     }
+
+    /// As [`Builder::finish`]; constants of int8 that stand in `other`, the bytes of the file of that name beside this one, are read from
+    /// there, so that two graphs share one copy.
+    pub(crate) fn finish_beside(mut self, name: &str, file: &str, other: &[u8]) -> Vec<u8> {
+        for tensor in self.graph.initializer.iter_mut().filter(|tensor| tensor.data_type == INT8) {
+            let Some(offset) = find(other, &tensor.raw_data) else { continue };
+            let length = std::mem::take(&mut tensor.raw_data).len();
+            let entries =
+                [("location", file.to_owned()), ("offset", offset.to_string()), ("length", length.to_string())];
+            tensor.external_data = entries.map(|(key, value)| Entry { key: key.into(), value }).into();
+            tensor.data_location = EXTERNAL;
+        }
+        self.finish(name)
+    }
+}
+
+/// Where `part` stands in `whole`.
+fn find(whole: &[u8], part: &[u8]) -> Option<usize> {
+    let start = part.first_chunk::<32>()?;
+    whole
+        .windows(start.len())
+        .enumerate()
+        .find(|(at, some)| some == start && whole[*at..].starts_with(part))
+        .map(|(at, _)| at)
 }
 
 /// The constants of a graph, by name.

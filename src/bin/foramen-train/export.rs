@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// A remark for the model card.
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
-    /// Keep float32 weights (45 MB) instead of 8-bit ones (17 MB).
+    /// Keep float32 weights (four times as large) instead of 8-bit ones.
     #[arg(long)]
     float32: bool,
     /// A label schema instead of the built-in one.

@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// A model package to go on from [default with --data: the shipped one]
     #[arg(long, value_name = "DIR", conflicts_with = "encoder")]
     from: Option<PathBuf>,
+    /// A model package to make a smaller model of: training starts from its layers, --layers of them, and learns its answers beside the grades
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["encoder", "from"])]
+    teacher: Option<PathBuf>,
     /// Annotated reports, apart from those learnt from, by which scores are calibrated; repeatable [default: corpus/heldout.jsonl, with --data
     /// those held out]
     #[arg(long, value_name = "FILE.jsonl")]
@@ -58,7 +61,7 @@ pub(crate) struct Args {
     /// Peak learning rate of the encoder; 0 trains the heads alone.
     #[arg(long)]
     rate: Option<f32>,
-    /// Layers kept of the encoder.
+    /// Layers kept of the encoder, or of the package that training starts from.
     #[arg(long)]
     layers: Option<usize>,
     /// Seed of all that is drawn.
@@ -72,7 +75,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let schema = args.schema.as_deref().map_or_else(|| Ok(LabelSchema::spine()), LabelSchema::read)?;
-    let adapts = args.encoder.is_none() && (args.from.is_some() || !args.data.is_empty());
+    let adapts = args.encoder.is_none() && args.teacher.is_none() && (args.from.is_some() || !args.data.is_empty());
     let mut config = match &args.config {
         Some(path) => {
             let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -84,6 +87,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         None => Config::default(),
     };
     config.from = args.from.or(config.from);
+    config.teacher = args.teacher.or(config.teacher);
     if !args.data.is_empty() {
         config.data = args.data;
     }

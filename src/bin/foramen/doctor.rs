@@ -3,7 +3,7 @@
 #[cfg(feature = "kafka")]
 use anyhow::Context;
 use foramen::labels::LabelSchema;
-use foramen::model::{Device, Error, Finding, Model, Options, Package, Runtime, default_folder};
+use foramen::model::{Arithmetic, Device, Error, Finding, Model, Options, Package, Runtime, default_folder};
 #[cfg(feature = "kafka")]
 use foramen::stream::Config;
 use std::io::Write;
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Where the model is to run: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
+    /// What the model is to compute in: auto, float32 or int8
+    #[arg(long, value_name = "auto|float32|int8", default_value = "auto")]
+    arithmetic: Arithmetic,
     /// The configuration of a stream: its brokers, topics and query are looked at too
     #[cfg(feature = "kafka")]
     #[arg(long, value_name = "FILE.toml")]
@@ -37,7 +40,7 @@ const SENTENCE: &str = "L4-L5: Disc extrusion with severe spinal canal stenosis.
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let folder = args.model.unwrap_or_else(default_folder);
-    let options = Options { device: args.device, ..Options::default() };
+    let options = Options { device: args.device, arithmetic: args.arithmetic, ..Options::default() };
     let cuda = if cfg!(feature = "cuda") { "with" } else { "without" };
     let mut out = std::io::stdout().lock();
     writeln!(out, "foramen {}, built {cuda} CUDA, {} threads", env!("CARGO_PKG_VERSION"), options.threads)?;
@@ -100,7 +103,7 @@ fn read(model: &Model) -> Result<String, Error> {
     let took = started.elapsed().as_secs_f64() * 1e3;
     let findings: Vec<String> =
         findings.iter().flatten().map(|finding| tell(finding, model.package().labels())).collect();
-    Ok(format!("{took:.0} ms on {}\n        \"{SENTENCE}\"\n        {}", model.device(), findings.join("\n        ")))
+    Ok(format!("{took:.0} ms on {}\n        \"{SENTENCE}\"\n        {}", model.provider(), findings.join("\n        ")))
 }
 
 /// The grades above the lowest.

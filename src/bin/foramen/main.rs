@@ -11,7 +11,7 @@ mod stream;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use foramen::hl7;
-use foramen::model::{Device, Options, checked_score, default_folder};
+use foramen::model::{Arithmetic, Device, Options, checked_score, default_folder};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -124,6 +124,9 @@ struct Reading {
     /// Where the model runs: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Device,
+    /// What the model computes in on the processor: float32, int8, or auto, which is int8 where the processor has instructions for it
+    #[arg(long, value_name = "auto|float32|int8", default_value = "auto")]
+    arithmetic: Arithmetic,
     /// Score below which a grade is NULL: 0 gives every grade; what a threshold costs and gains is in the model card
     #[arg(long, value_name = "0-1", default_value_t = 0.0, value_parser = score)]
     min_score: f32,
@@ -149,7 +152,7 @@ impl Reading {
 
     /// How the model is run.
     fn options(&self) -> Options {
-        Options { device: self.device, min_score: self.min_score, ..Options::default() }
+        Options { device: self.device, arithmetic: self.arithmetic, min_score: self.min_score, ..Options::default() }
     }
 }
 
