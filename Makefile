@@ -7,7 +7,7 @@ FORAMEN = $(CARGO) run --quiet --locked --bin foramen --
 TRAIN = $(CARGO) run --quiet --locked --bin foramen-train --
 
 .DEFAULT_GOAL := help
-.PHONY: help native encoder kafka broker demo bench soak test fmt model experiments clean-out
+.PHONY: help native encoder kafka broker demo bench peers soak test fmt model experiments clean-out
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -47,8 +47,13 @@ test: native ## formatting, lints as errors, tests and doc tests: what has to pa
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
 
-bench: native kafka out/python ## measure, as tables: the stream, the alignment aggregates; PROFILE=release compiles for half an hour first
+bench: native kafka out/python ## measure, as tables: inference, the stream, the alignment aggregates; PROFILE=release compiles for half an hour first
+	PEERS=$(wildcard out/peers/bin/python) $(CARGO) bench --locked --profile $(PROFILE) --bench inference
 	PYTHON=out/python/bin/python $(CARGO) bench --locked --profile $(PROFILE) --bench stream --bench alignment
+
+peers: ## fetch the Python packages that inference is compared with (6 GB: PyTorch); make bench then uses them
+	@$(PYTHON) -m venv out/peers && out/peers/bin/pip install --quiet --disable-pip-version-check \
+		onnxruntime==1.32.0 tokenizers==0.23.3 torch==2.15.0 transformers==5.24.0
 
 out/python:
 	@$(PYTHON) -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check numpy==2.4.6 scikit-learn==1.7.2
@@ -63,7 +68,9 @@ model: native encoder ## train the default model again (hours) and write it to m
 	$(TRAIN) fit
 	$(TRAIN) export --output runs/first
 	$(TRAIN) fit --config corpus/second.toml --output runs/second
-	$(TRAIN) export runs/second --behaviour corpus/behaviour
+	$(TRAIN) export runs/second --output runs/teacher
+	$(TRAIN) fit --config corpus/student.toml --output runs/student
+	$(TRAIN) export runs/student --behaviour corpus/behaviour
 
 experiments: native encoder out/python ## what each ingredient of the model gives (half an hour): make experiments TEST="my.jsonl ..."
 	$(CARGO) build --locked --bin foramen --bin foramen-train
