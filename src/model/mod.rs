@@ -25,7 +25,6 @@ use cache::Cache;
 use session::{Graph, Want};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokens::Tokens;
@@ -248,10 +247,11 @@ impl Model {
         let batches = batches(&lengths, step, self.package.manifest().max_tokens, budget);
         let mut answers: Vec<Result<Vec<f32>, String>> = vec![Err("it was not run".into()); windows.len()];
         // The longest first, so that the threads end together.
-        let (next, workers) = (AtomicUsize::new(batches.len()), self.graph.limit().min(batches.len()));
+        let (waiting, workers) = (Mutex::new(batches.iter().rev()), self.graph.limit().min(batches.len()));
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || {
             let mut done = Vec::new();
-            while let Some(batch) = next.fetch_sub(1, Ordering::Relaxed).checked_sub(1).and_then(|at| batches.get(at)) {
+            while let Some(batch) = next() {
                 let rows: Vec<&[u32]> = batch.rows.iter().map(|&place| windows[place].as_slice()).collect();
                 done.extend(batch.rows.iter().copied().zip(self.run_batch(&rows, batch.length, want)));
             }

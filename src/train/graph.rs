@@ -193,11 +193,11 @@ pub(super) fn from_onnx(
         Ok(())
     };
     let eight = |name: &str, scale: &str, rows: usize, cols: usize, scales: usize| {
-        let (bytes, found) = (constants.bytes(name)?, constants.floats(scale)?);
-        if bytes.len() != rows * cols || found.len() != scales {
-            return Err(format!("its constant {name} is not of [{rows}, {cols}]"));
+        let (bytes, found) = (constants.bytes(name, rows, cols)?, constants.floats(scale)?);
+        if found.len() != scales {
+            return Err(format!("its constant {scale} has {} numbers, not {scales}", found.len()));
         }
-        Ok::<_, String>((bytes, found))
+        Ok((bytes, found))
     };
     let linear = |name: String, linear: &mut Linear| {
         let weight = format!("{name}_weight");

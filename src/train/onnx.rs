@@ -236,8 +236,8 @@ impl Builder {
 
     fn tensor(&mut self, name: &str, dims: &[usize], data_type: i32, raw_data: Vec<u8>) -> String {
         let dims = dims.iter().map(|d| *d as i64).collect();
-        let tensor = name.to_string();
-        self.graph.initializer.push(TensorProto { dims, data_type, name: tensor, raw_data, ..TensorProto::default() });
+        let tensor = TensorProto { dims, data_type, name: name.into(), raw_data, ..TensorProto::default() };
+        self.graph.initializer.push(tensor);
         name.to_string()
     }
 
@@ -342,9 +342,13 @@ impl Constants {
         Ok(tensor.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(std::array::from_fn(|i| b[i]))).collect())
     }
 
-    /// Numbers of an int8 constant.
-    pub(crate) fn bytes(&self, name: &str) -> Result<Vec<i8>, String> {
-        Ok(self.tensor(name, INT8, 1)?.raw_data.iter().map(|b| *b as i8).collect())
+    /// Numbers of an int8 constant of this form; one that is written the other way round has as many, and is refused.
+    pub(crate) fn bytes(&self, name: &str, rows: usize, cols: usize) -> Result<Vec<i8>, String> {
+        let tensor = self.tensor(name, INT8, 1)?;
+        if tensor.dims != [rows as i64, cols as i64] {
+            return Err(format!("its constant {name} is {:?}, and [{rows}, {cols}] is expected", tensor.dims));
+        }
+        Ok(tensor.raw_data.iter().map(|b| *b as i8).collect())
     }
 
     /// Numbers of a float32 constant.
@@ -364,4 +368,19 @@ fn value(name: &str, elem_type: i32, shape: &[Axis<'_>]) -> ValueInfo {
     });
     let shape = Some(TensorShape { dim: dim.collect() });
     ValueInfo { name: name.into(), kind: Some(TypeProto { tensor: Some(TensorType { elem_type, shape }) }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_that_is_written_the_other_way_round_is_refused() {
+        let mut builder = Builder::default();
+        builder.bytes("weight", &[2, 3], &[1, 2, 3, 4, 5, 6]);
+        let constants = Constants::read(&builder.finish("test")).unwrap();
+        assert_eq!(constants.bytes("weight", 2, 3).unwrap(), [1, 2, 3, 4, 5, 6]);
+        let error = constants.bytes("weight", 3, 2).unwrap_err();
+        assert!(error.contains("weight") && error.contains("[3, 2]"), "{error}");
+    }
 }
