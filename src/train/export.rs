@@ -150,11 +150,7 @@ pub fn export_untrained(
         // Uniform with a standard deviation of one.
         ((state >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 3.464
     });
-    let about =
-        About { name: "untrained".into(), version: "0.0.0".into(), encoder: "none".into(), precision, note: None };
-    let ones = schema.tasks().iter().map(|task| (task.name.clone(), 1.0)).collect();
-    let (training, scores) = (toml::Table::new(), toml::Table::new());
-    write(&network, &tokenizer, schema, &about, ones, toml::Table::new(), training, scores, folder)?;
+    write_untrained("untrained", &network, &tokenizer, schema, precision, folder)?;
     Ok((rounded(&network, precision), tokenizer))
 }
 
@@ -172,11 +168,22 @@ pub fn export_resized(
     let (mut network, tokenizer) = fit::from_package(from, schema)?;
     network.encoder.layers = network.encoder.layers.iter().cycle().take(layers).cloned().collect();
     network.encoder.config.layers = layers;
-    let about =
-        About { name: "resized".into(), version: "0.0.0".into(), encoder: "none".into(), precision, note: None };
+    write_untrained("resized", &network, &tokenizer, schema, precision, folder)
+}
+
+/// A package without scores, whose answers mean nothing.
+fn write_untrained(
+    name: &str,
+    network: &Network,
+    tokenizer: &Tokenizer,
+    schema: &LabelSchema,
+    precision: Precision,
+    folder: &Path,
+) -> Result<(), Error> {
+    let about = About { name: name.into(), version: "0.0.0".into(), encoder: "none".into(), precision, note: None };
     let ones = schema.tasks().iter().map(|task| (task.name.clone(), 1.0)).collect();
-    let (training, scores) = (toml::Table::new(), toml::Table::new());
-    write(&network, &tokenizer, schema, &about, ones, toml::Table::new(), training, scores, folder)?;
+    let none = toml::Table::new;
+    write(network, tokenizer, schema, &about, ones, none(), none(), none(), folder)?;
     Ok(())
 }
 

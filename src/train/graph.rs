@@ -6,7 +6,7 @@ use super::math::{EPSILON, Matrix};
 use super::network::Network;
 use super::onnx::{Attribute, Axis, Builder, Constants};
 use crate::labels::LabelSchema;
-use crate::model::{Arithmetic, GRAPH, Manifest};
+use crate::model::{GRAPH, Manifest};
 use serde::{Deserialize, Serialize};
 
 /// How weights are stored in the package.
@@ -81,7 +81,8 @@ pub(super) fn rounded(network: &Network, precision: Precision) -> Network {
 struct Graph {
     builder: Builder,
     precision: Precision,
-    arithmetic: Arithmetic,
+    /// Whether the large products are of integers, which wants weights in 8 bits.
+    integers: bool,
     heads: i64,
     size: i64,
     width: i64,
@@ -90,18 +91,18 @@ struct Graph {
 /// The network as ONNX bytes, by the contract of the model package: inputs `input_ids` and `attention_mask`, outputs `logits_<task>` and
 /// `hidden_states`.
 pub(super) fn to_onnx(network: &Network, schema: &LabelSchema, precision: Precision) -> Vec<u8> {
-    graph(network, schema, precision, Arithmetic::Float32).finish(&schema.id())
+    graph(network, schema, precision, false).finish(&schema.id())
 }
 
 /// The same graph with the large products in 8-bit integers, for [`crate::model::INT8_GRAPH`]. Its weights stand in [`GRAPH`], whose bytes are `whole`.
 pub(super) fn to_int8_onnx(network: &Network, schema: &LabelSchema, whole: &[u8]) -> Vec<u8> {
-    graph(network, schema, Precision::Int8Weights, Arithmetic::Int8).finish_beside(&schema.id(), GRAPH, whole)
+    graph(network, schema, Precision::Int8Weights, true).finish_beside(&schema.id(), GRAPH, whole)
 }
 
-fn graph(network: &Network, schema: &LabelSchema, precision: Precision, arithmetic: Arithmetic) -> Builder {
+fn graph(network: &Network, schema: &LabelSchema, precision: Precision, integers: bool) -> Builder {
     let config = &network.encoder.config;
     let (width, heads) = (config.width as i64, config.heads as i64);
-    let mut g = Graph { builder: Builder::default(), precision, arithmetic, heads, size: width / heads, width };
+    let mut g = Graph { builder: Builder::default(), precision, integers, heads, size: width / heads, width };
     let tokens = [Axis::Free("batch"), Axis::Free("tokens")];
     let ids = g.builder.input("input_ids", &tokens);
     let mask = g.builder.input("attention_mask", &tokens);
@@ -115,7 +116,7 @@ fn graph(network: &Network, schema: &LabelSchema, precision: Precision, arithmet
         g.builder.ints(name, &[1], &[axis]);
     }
     g.builder.ints("axes12", &[2], &[1, 2]);
-    if arithmetic == Arithmetic::Int8 {
+    if integers {
         g.builder.ints("last", &[1], &[-1]);
         g.builder.floats("least", &[], &[f32::MIN_POSITIVE]);
         g.builder.floats("step", &[], &[1.0 / 127.0]);
@@ -284,14 +285,13 @@ impl Graph {
                 let (inputs, outputs) = (linear.weight.rows, linear.weight.cols);
                 let bytes = self.builder.bytes(&format!("{name}_weight"), &[inputs, outputs], &bytes);
                 let scales = self.builder.floats(&format!("{name}_scale"), &[outputs], &scales);
-                match self.arithmetic {
-                    Arithmetic::Int8 => self.product_in_8_bits(x, &bytes, &scales),
-                    _ => {
-                        // ONNX Runtime folds the widening of constants when it loads the graph.
-                        let values = self.builder.cast(&bytes);
-                        let weight = self.builder.op("Mul", &[&values, &scales], &[]);
-                        self.builder.op("MatMul", &[x, &weight], &[])
-                    }
+                if self.integers {
+                    self.product_in_8_bits(x, &bytes, &scales)
+                } else {
+                    // ONNX Runtime folds the widening of constants when it loads the graph.
+                    let values = self.builder.cast(&bytes);
+                    let weight = self.builder.op("Mul", &[&values, &scales], &[]);
+                    self.builder.op("MatMul", &[x, &weight], &[])
                 }
             }
         };

@@ -3,7 +3,7 @@
 #[cfg(feature = "kafka")]
 use anyhow::Context;
 use foramen::labels::LabelSchema;
-use foramen::model::{Arithmetic, Device, Error, Finding, Model, Options, Package, Runtime, default_folder};
+use foramen::model::{Error, Finding, Model, Package, Runtime};
 #[cfg(feature = "kafka")]
 use foramen::stream::Config;
 use std::io::Write;
@@ -21,15 +21,8 @@ use std::time::Instant;
 /// stream too. The exit status is 1 where something does not work.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The model package [default: models/spine here or above, or beside the program]
-    #[arg(long, value_name = "DIR", env = "FORAMEN_MODEL")]
-    model: Option<PathBuf>,
-    /// Where the model is to run: cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: Device,
-    /// What the model is to compute in: auto, float32 or int8
-    #[arg(long, value_name = "auto|float32|int8", default_value = "auto")]
-    arithmetic: Arithmetic,
+    #[command(flatten)]
+    placed: crate::Placed,
     /// The configuration of a stream: its brokers, topics and query are looked at too
     #[cfg(feature = "kafka")]
     #[arg(long, value_name = "FILE.toml")]
@@ -39,8 +32,7 @@ pub(crate) struct Args {
 const SENTENCE: &str = "L4-L5: Disc extrusion with severe spinal canal stenosis.";
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let folder = args.model.unwrap_or_else(default_folder);
-    let options = Options { device: args.device, arithmetic: args.arithmetic, ..Options::default() };
+    let (folder, options) = (args.placed.folder(), args.placed.options());
     let cuda = if cfg!(feature = "cuda") { "with" } else { "without" };
     let mut out = std::io::stdout().lock();
     writeln!(out, "foramen {}, built {cuda} CUDA, {} threads", env!("CARGO_PKG_VERSION"), options.threads)?;

@@ -112,12 +112,9 @@ fn stopped() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stopped)
 }
 
-/// How reports are read: what every command takes that reads them.
+/// Which model answers, and what it runs on.
 #[derive(Debug, clap::Args)]
-struct Reading {
-    /// A site's ways with HL7 messages, as TOML: report_id, zone, status, charset, max_message_bytes (docs/hl7.md)
-    #[arg(long, value_name = "FILE.toml")]
-    hl7_options: Option<PathBuf>,
+struct Placed {
     /// The model package [default: models/spine here or above, or beside the program]
     #[arg(long, value_name = "DIR", env = "FORAMEN_MODEL")]
     model: Option<PathBuf>,
@@ -127,6 +124,28 @@ struct Reading {
     /// What the model computes in on the processor: float32, int8, or auto, which is int8 where the processor has instructions for it
     #[arg(long, value_name = "auto|float32|int8", default_value = "auto")]
     arithmetic: Arithmetic,
+}
+
+impl Placed {
+    /// The package's folder.
+    fn folder(&self) -> PathBuf {
+        self.model.clone().unwrap_or_else(default_folder)
+    }
+
+    /// How the model is run.
+    fn options(&self) -> Options {
+        Options { device: self.device, arithmetic: self.arithmetic, ..Options::default() }
+    }
+}
+
+/// How reports are read: what every command takes that reads them.
+#[derive(Debug, clap::Args)]
+struct Reading {
+    /// A site's ways with HL7 messages, as TOML: report_id, zone, status, charset, max_message_bytes (docs/hl7.md)
+    #[arg(long, value_name = "FILE.toml")]
+    hl7_options: Option<PathBuf>,
+    #[command(flatten)]
+    placed: Placed,
     /// Score below which a grade is NULL: 0 gives every grade; what a threshold costs and gains is in the model card
     #[arg(long, value_name = "0-1", default_value_t = 0.0, value_parser = score)]
     min_score: f32,
@@ -147,12 +166,12 @@ impl Reading {
 
     /// The package's folder.
     fn folder(&self) -> PathBuf {
-        self.model.clone().unwrap_or_else(default_folder)
+        self.placed.folder()
     }
 
     /// How the model is run.
     fn options(&self) -> Options {
-        Options { device: self.device, arithmetic: self.arithmetic, min_score: self.min_score, ..Options::default() }
+        Options { min_score: self.min_score, ..self.placed.options() }
     }
 }
 
