@@ -1,5 +1,7 @@
 //! Escape sequences (chapter 2, "Use of escape sequences in text fields").
 
+use std::borrow::Cow;
+
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use hl7_parser::message::Separators;
 
@@ -57,11 +59,14 @@ impl Escapes {
         out.push_str(rest);
     }
 
-    /// Decodes into a new string.
-    pub(super) fn decoded(&self, text: &str) -> String {
+    /// The decoded text; itself where nothing is escaped.
+    pub(super) fn decoded<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if !text.contains(self.separators.escape) {
+            return Cow::Borrowed(text);
+        }
         let mut out = String::with_capacity(text.len());
         self.decode(text, &mut out);
-        out
+        Cow::Owned(out)
     }
 
     fn flush(&self, bytes: &mut Vec<u8>, out: &mut String) {
@@ -158,7 +163,7 @@ mod tests {
     }
 
     fn decoded(text: &str) -> String {
-        escapes(UTF_8).decoded(text)
+        escapes(UTF_8).decoded(text).into_owned()
     }
 
     #[test]

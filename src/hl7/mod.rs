@@ -4,7 +4,7 @@
 //! reads any one field. What cannot be read is a [`Reject`]: it says what, where and what to do, and holds no content. Rules and
 //! reject codes are described in `docs/hl7.md`.
 //!
-//! Segments and fields are parsed by `hl7-parser`; framing, character sets, escapes and what a report is are here.
+//! Fields with parts are parsed by `hl7-parser`; framing, character sets, segments, escapes and what a report is are here.
 
 mod cda;
 mod charset;
@@ -201,7 +201,7 @@ pub fn field(message: &[u8], path: &str, options: &Options) -> Result<Option<Str
         }
         let found = opened.lines.lines.iter().find(|line| line.number == path.index && line.is(&path.segment));
         let Some(line) = found else { return Ok(None) };
-        Ok(Parsed::new(line, opened.lines.separators)?.resolve(&path, &opened.escapes))
+        Ok(Parsed::new(line, opened.lines.separators).resolve(&path, &opened.escapes))
     })?)
 }
 
@@ -241,7 +241,7 @@ fn with_message<T>(
     let lines = segments::lines(&decoded.text)?;
     let escapes = Escapes { separators: lines.separators, encoding: decoded.encoding };
     let first = lines.lines.first().ok_or_else(|| Reject::at_byte(Code::NoMsh, Stage::Parse, 0))?;
-    let header = Parsed::new(first, lines.separators)?;
+    let header = Parsed::new(first, lines.separators);
     let control_id = control_id(&header, &escapes);
     let notices = Notices { charset: decoded.fallback, continued_lines: lines.continued, ..Notices::default() };
     let same_offsets = matches!(decoded.text, Cow::Borrowed(text) if text.len() == frame.bytes.len());
@@ -261,7 +261,7 @@ fn peek_control_id(message: &[u8]) -> Option<String> {
     // A header is never longer, and the message may be huge.
     let decoded = charset::decode(message.get(..4096).unwrap_or(message), None);
     let lines = segments::lines(&decoded.text).ok()?;
-    let header = Parsed::new(lines.lines.first()?, lines.separators).ok()?;
+    let header = Parsed::new(lines.lines.first()?, lines.separators);
     control_id(&header, &Escapes { separators: lines.separators, encoding: decoded.encoding })
 }
 

@@ -15,8 +15,6 @@ pub enum Code {
     Truncated,
     /// The bytes are laid out as UTF-16 and are not valid UTF-16.
     BadEncoding,
-    /// A segment cannot be parsed.
-    BadSegment,
     /// An embedded document is not valid base64.
     BadBase64,
     /// An embedded XML document is not well-formed.
@@ -29,13 +27,12 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 10] = [
+    pub const ALL: [Code; 9] = [
         Code::NoMsh,
         Code::BadSeparators,
         Code::TooLarge,
         Code::Truncated,
         Code::BadEncoding,
-        Code::BadSegment,
         Code::BadBase64,
         Code::BadDocument,
         Code::NoText,
@@ -50,7 +47,6 @@ impl Code {
             Code::TooLarge => "too-large",
             Code::Truncated => "truncated",
             Code::BadEncoding => "bad-encoding",
-            Code::BadSegment => "bad-segment",
             Code::BadBase64 => "bad-base64",
             Code::BadDocument => "bad-document",
             Code::NoText => "no-text",
@@ -72,7 +68,6 @@ impl Code {
             }
             Code::Truncated => "the message stops before its end; have it sent again",
             Code::BadEncoding => "the bytes are laid out as UTF-16 but are not valid UTF-16; ask the sender for UTF-8",
-            Code::BadSegment => "the segment cannot be parsed; have the message corrected",
             Code::BadBase64 => {
                 "the embedded document is not valid base64, so a part of it is missing; have the message sent again"
             }

@@ -1,14 +1,13 @@
 //! Decoded text to segments and fields, on `hl7-parser`.
 //!
-//! `hl7-parser` reads a segment with any separators of one character each, but a whole message only with five ASCII ones and
-//! strict line ends; so messages are cut into segments here and parsed there: a segment to its fields when it is looked at, a field to its
-//! parts when they are asked for. A whole message parsed to its sub-components would be many times its size.
+//! `hl7-parser` reads a field with any separators of one character each, but a whole message only with five ASCII ones and strict
+//! line ends; so messages are cut into segments and fields here, and a field is parsed there when its parts are asked for. A whole
+//! message parsed to its sub-components would be many times its size, and takes eight times as long.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
-use hl7_parser::message::{Field, Segment, Separators};
-use hl7_parser::parser::{parse_field_with_separators, parse_segment_with_separators};
+use hl7_parser::message::{Field, Separators};
+use hl7_parser::parser::parse_field_with_separators;
 
 use super::escape::{Escapes, NONE};
 use super::path::Path;
@@ -55,7 +54,8 @@ pub(super) fn lines(text: &str) -> Result<Lines<'_>, Reject> {
     let (separators, encoding_characters) = separators(header).ok_or_else(bad)?;
 
     let mut lines: Vec<Line<'_>> = Vec::new();
-    let mut numbers: HashMap<String, usize> = HashMap::new();
+    // A message has few names.
+    let mut numbers: Vec<([u8; 3], usize)> = Vec::new();
     let (mut continued, mut blank) = (0, 0);
     let mut offset = start;
     for raw in body.split_inclusive(['\r', '\n']) {
@@ -67,9 +67,8 @@ pub(super) fn lines(text: &str) -> Result<Lines<'_>, Reject> {
             blank = 0;
             let text =
                 if line.len() == 3 { Cow::Owned(format!("{line}{}", separators.field)) } else { Cow::Borrowed(line) };
-            let number = numbers.entry(text.get(..3).unwrap_or_default().to_ascii_uppercase()).or_default();
-            *number += 1;
-            lines.push(Line { text, number: *number, offset });
+            let number = next_number(&mut numbers, &text);
+            lines.push(Line { text, number, offset });
         } else if let Some(last) = lines.last_mut().filter(|_| !line.trim_matches(is_dropped).is_empty()) {
             // A line end within a field, which should have been `\.br\`.
             continued += 1;
@@ -81,6 +80,21 @@ pub(super) fn lines(text: &str) -> Result<Lines<'_>, Reject> {
         offset += raw.len();
     }
     Ok(Lines { separators, encoding_characters, lines, continued })
+}
+
+/// Which one of its name a segment is, from 1.
+fn next_number(numbers: &mut Vec<([u8; 3], usize)>, segment: &str) -> usize {
+    let name = segment.as_bytes().first_chunk::<3>().copied().unwrap_or_default().map(|byte| byte.to_ascii_uppercase());
+    match numbers.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, number)) => {
+            *number += 1;
+            *number
+        }
+        None => {
+            numbers.push((name, 1));
+            1
+        }
+    }
 }
 
 fn is_dropped(c: char) -> bool {
@@ -124,62 +138,61 @@ fn separators(header: &str) -> Option<(Separators, &str)> {
     (!field.is_alphanumeric() && given.iter().all(printable) && distinct).then_some((separators, written))
 }
 
-/// A segment parsed to its fields.
+/// A segment cut into its fields.
 pub(super) struct Parsed<'a> {
-    inner: Segment<'a>,
+    text: &'a str,
+    /// Where each field ends in `text`, the segment's name first.
+    ends: Vec<usize>,
     separators: Separators,
-    /// Field numbers of MSH are one ahead of what was parsed: MSH-1 is the separator itself.
+    /// Field numbers of MSH are one ahead of what was cut: MSH-1 is the separator itself.
     shift: usize,
 }
 
 impl<'a> Parsed<'a> {
-    /// Parses one segment.
-    pub(super) fn new(line: &'a Line<'_>, separators: Separators) -> Result<Self, Reject> {
-        let fields_only = Separators { component: NONE, repetition: NONE, subcomponent: NONE, ..separators };
-        // Its error holds a piece of the message, so it is not kept.
-        let inner = parse_segment_with_separators(&line.text, fields_only)
-            .map_err(|_| Reject::at_field(Code::BadSegment, Stage::Parse, (line.name(), line.number), None))?;
-        Ok(Self { shift: usize::from(line.is("MSH")), inner, separators })
+    /// Cuts one segment.
+    pub(super) fn new(line: &'a Line<'_>, separators: Separators) -> Self {
+        let text: &str = &line.text;
+        let mut ends = Vec::with_capacity(32);
+        ends.extend(text.match_indices(separators.field).map(|(at, _)| at));
+        ends.push(text.len());
+        Self { text, ends, separators, shift: usize::from(line.is("MSH")) }
     }
 
     /// How many fields there are.
     pub(super) fn len(&self) -> usize {
-        self.inner.fields.len() + self.shift
-    }
-
-    fn whole(&self, number: usize) -> Option<&Field<'a>> {
-        self.inner.fields.get(number.checked_sub(1 + self.shift)?)
+        self.ends.len() - 1 + self.shift
     }
 
     /// A field as written, by its number in the standard.
     pub(super) fn raw(&self, number: usize) -> &'a str {
-        self.whole(number).map_or("", |field| field.raw_value())
+        let end = number.checked_sub(self.shift).and_then(|at| self.ends.get(at));
+        let range = self.start(number).zip(end).map(|(start, end)| start..*end);
+        range.and_then(|range| self.text.get(range)).unwrap_or_default()
     }
 
     /// Where a field begins in the segment.
     pub(super) fn start(&self, number: usize) -> Option<usize> {
-        self.whole(number).map(|field| field.range.start)
+        let before = self.ends.get(number.checked_sub(1 + self.shift)?)?;
+        // Not the end of the last one.
+        (*before < self.text.len()).then(|| before + self.separators.field.len_utf8())
     }
 
     /// A field parsed to its repetitions, components and sub-components.
     pub(super) fn field(&self, number: usize) -> Option<Field<'a>> {
-        parse_field_with_separators(self.whole(number)?.raw_value(), self.separators).ok()
+        self.start(number)?;
+        parse_field_with_separators(self.raw(number), self.separators).ok()
     }
 
     /// A component of the field's first repetition, as written.
     pub(super) fn component(&self, field: usize, component: usize) -> &'a str {
-        let raw = self.raw(field);
         let Separators { repetition, component: separator, .. } = self.separators;
-        if !raw.contains([repetition, separator]) {
-            // Most fields have one: not worth parsing.
-            return if component == 1 { raw } else { "" };
-        }
-        self.field(field).map_or("", |field| part(&field, 1, component))
+        let first = self.raw(field).split(repetition).next().unwrap_or_default();
+        component.checked_sub(1).and_then(|at| first.split(separator).nth(at)).unwrap_or_default()
     }
 
     /// Everything from a field to the end of the segment, as written.
     pub(super) fn tail(&self, number: usize) -> &'a str {
-        self.start(number).and_then(|start| self.inner.raw_value().get(start..)).unwrap_or_default()
+        self.start(number).and_then(|start| self.text.get(start..)).unwrap_or_default()
     }
 
     /// What a path names in this segment, decoded; `None` where it is absent or empty.
@@ -197,7 +210,7 @@ impl<'a> Parsed<'a> {
                 }
             }
         };
-        Some(escapes.decoded(raw)).filter(|text| !text.is_empty())
+        Some(escapes.decoded(raw).into_owned()).filter(|text| !text.is_empty())
     }
 }
 
@@ -218,9 +231,9 @@ mod tests {
             .lines
             .iter()
             .map(|line| {
-                let s = Parsed::new(line, lines.separators).unwrap();
+                let s = Parsed::new(line, lines.separators);
                 let fields = (1..=s.len()).map(|n| s.raw(n).to_owned()).collect();
-                (s.inner.name.to_owned(), fields)
+                (line.name().to_owned(), fields)
             })
             .collect()
     }
@@ -248,7 +261,7 @@ mod tests {
         let text = "MSH|^~\\&|A\rOBX|1|TX|||one\ntwo\r\n\r\nthree||||||F\rPID|1\n";
         let lines = lines(text).unwrap();
         assert_eq!(lines.continued, 2);
-        let parsed = Parsed::new(&lines.lines[1], lines.separators).unwrap();
+        let parsed = Parsed::new(&lines.lines[1], lines.separators);
         assert_eq!(parsed.raw(5), "one\ntwo\n\nthree");
         assert_eq!(parsed.raw(11), "F");
     }
@@ -287,7 +300,7 @@ mod tests {
         let get = |path: &str| {
             let path: Path = path.parse().unwrap();
             let line = lines.lines.iter().find(|line| line.is(&path.segment))?;
-            Parsed::new(line, lines.separators).unwrap().resolve(&path, &escapes)
+            Parsed::new(line, lines.separators).resolve(&path, &escapes)
         };
         assert_eq!(get("MSH-3.2").as_deref(), Some("B"));
         assert_eq!(get("PID-3.1").as_deref(), Some("12"));

@@ -1,5 +1,6 @@
 //! A message's segments to its reports.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use chrono::{DateTime, FixedOffset, Utc};
@@ -209,14 +210,10 @@ impl<'s> Reader<'s> {
 
     fn content(&mut self, group: Group<'s>) -> Content {
         let mut content = Content::default();
+        // OBX-3 of the line before: a report's lines have one, or few.
+        let mut before = None;
         for line in group.all("OBX") {
-            let obx = match self.parsed(line) {
-                Ok(obx) => obx,
-                Err(reject) => {
-                    content.unreadable = content.unreadable.or(Some(reject));
-                    continue;
-                }
-            };
+            let obx = self.parsed(line);
             let code = self.code(obx.component(11, 1));
             let meaning = (!code.is_empty()).then(|| {
                 status::obx_11(&code, &self.options.status).unwrap_or_else(|| {
@@ -225,16 +222,22 @@ impl<'s> Reader<'s> {
                 })
             });
             let value_type = match self.code(obx.raw(2)) {
-                empty if empty.is_empty() && !obx.raw(5).is_empty() => "TX".to_owned(),
+                empty if empty.is_empty() && !obx.raw(5).is_empty() => Cow::Borrowed("TX"),
                 given => given,
             };
-            if !matches!(value_type.as_str(), "TX" | "FT" | "ST" | "CWE" | "CE" | "ED" | "RP") {
+            if !matches!(&*value_type, "TX" | "FT" | "ST" | "CWE" | "CE" | "ED" | "RP") {
                 content.other = content.other.max(meaning);
                 continue;
             }
             content.document = content.document.max(meaning);
+            let identifier = obx.raw(3);
+            let section = match before {
+                Some((same, section)) if same == identifier => section,
+                _ => self.section(&obx),
+            };
+            before = Some((identifier, section));
             if meaning != Some(Meaning::Nothing)
-                && let Err(reject) = self.narrative(line, &obx, &value_type, &mut content.narrative)
+                && let Err(reject) = self.narrative(line, &obx, &value_type, section, &mut content.narrative)
             {
                 content.unreadable = content.unreadable.or(Some(reject));
             }
@@ -242,19 +245,24 @@ impl<'s> Reader<'s> {
         content
     }
 
+    /// The part of the report that OBX-3 says.
+    fn section(&self, obx: &Parsed<'_>) -> Section {
+        let escapes = &self.opened.escapes;
+        let identifier = escapes.decoded(obx.component(3, 1));
+        let (code, suffix) = identifier.split_once(['&', escapes.separators.subcomponent]).unwrap_or((&identifier, ""));
+        let said = Section::of_suffix(suffix).or_else(|| Section::of_code(code)).or_else(|| Section::of_name(code));
+        said.or_else(|| Section::of_name(&escapes.decoded(obx.component(3, 2)))).unwrap_or(Section::Narrative)
+    }
+
     fn narrative(
         &mut self,
         line: &Line<'_>,
         obx: &Parsed<'_>,
         value_type: &str,
+        section: Section,
         narrative: &mut Narrative,
     ) -> Result<(), Reject> {
         let escapes = &self.opened.escapes;
-        let identifier = escapes.decoded(obx.component(3, 1));
-        let (code, suffix) = identifier.split_once(['&', escapes.separators.subcomponent]).unwrap_or((&identifier, ""));
-        let said = Section::of_suffix(suffix).or_else(|| Section::of_code(code)).or_else(|| Section::of_name(code));
-        let section =
-            said.or_else(|| Section::of_name(&escapes.decoded(obx.component(3, 2)))).unwrap_or(Section::Narrative);
         match value_type {
             "RP" => self.notices.attachments += 1,
             "ED" => {
@@ -284,10 +292,7 @@ impl<'s> Reader<'s> {
                 }
                 for line in obx.raw(5).split(escapes.separators.repetition) {
                     let line = if line == "\"\"" { "" } else { line };
-                    match line.contains(escapes.separators.escape) {
-                        true => narrative.push(section, &escapes.decoded(line)),
-                        false => narrative.push(section, line),
-                    }
+                    narrative.push(section, &escapes.decoded(line));
                 }
             }
         }
@@ -298,8 +303,7 @@ impl<'s> Reader<'s> {
     fn notes(&self, group: Group<'s>, narrative: &mut Narrative) {
         let after_obr = group.segments.iter().skip_while(|segment| !segment.is("OBR")).skip(1);
         for note in after_obr.take_while(|segment| !segment.is("OBX")).filter(|segment| segment.is("NTE")) {
-            let Ok(note) = self.parsed(note) else { continue };
-            for line in note.raw(3).split(self.opened.escapes.separators.repetition) {
+            for line in self.parsed(note).raw(3).split(self.opened.escapes.separators.repetition) {
                 narrative.push(Section::Narrative, &self.opened.escapes.decoded(line));
             }
         }
@@ -307,22 +311,22 @@ impl<'s> Reader<'s> {
 
     fn meaning(&self, group: Group<'s>, content: &mut Content) -> Meaning {
         let table = &self.options.status;
-        let mut known = |code: String, meaning: Option<Meaning>| {
+        let mut known = |code: &str, meaning: Option<Meaning>| {
             let unknown = !code.is_empty() && meaning.is_none();
             content.unknown_status |= unknown;
             meaning.or(unknown.then_some(Meaning::Preliminary))
         };
         let of_order = {
-            let code = self.code(self.first(group, "OBR").as_ref().map_or("", |obr| obr.component(25, 1)));
-            known(code.clone(), status::obr_25(&code, table))
+            let code = self.code(self.first(group, "OBR").map_or("", |obr| obr.component(25, 1)));
+            known(&code, status::obr_25(&code, table))
         };
         let Some(txa) = self.first(group, "TXA").filter(|_| self.kind.message == "MDM") else {
             let withdrawn = (self.kind.trigger == "T11").then_some(Meaning::Retracted);
             return withdrawn.or(content.document).or(of_order).or(content.other).unwrap_or(Meaning::Final);
         };
         let completion = self.code(txa.component(17, 1));
-        let completion = known(completion.clone(), status::txa_17(&completion, table));
-        let unavailable = matches!(self.code(txa.component(19, 1)).as_str(), "CA" | "UN");
+        let completion = known(&completion, status::txa_17(&completion, table));
+        let unavailable = matches!(&*self.code(txa.component(19, 1)), "CA" | "UN");
         if unavailable || self.kind.trigger == "T11" {
             return Meaning::Retracted;
         }
@@ -342,7 +346,7 @@ impl<'s> Reader<'s> {
         let reported = self.time(of_obr(22, 1));
         let observed = if reported.is_none() { self.time(of_obr(7, 1)) } else { None };
         let is_document = self.kind.message == "MDM";
-        let linked = group.all("OBR").skip(1).filter(|_| is_document).filter_map(|line| self.parsed(line).ok());
+        let linked = group.all("OBR").skip(1).filter(|_| is_document).map(|line| self.parsed(line));
         Ok(Study {
             report_id,
             linked_ids: linked
@@ -375,28 +379,28 @@ impl<'s> Reader<'s> {
             }
             // The order's own first; never another order's.
             let mut own = group.segments.iter().chain(group.shared).filter(|segment| segment.is(&path.segment));
-            let segment = self.parsed(own.nth(path.index.checked_sub(1)?)?).ok()?;
+            let segment = self.parsed(own.nth(path.index.checked_sub(1)?)?);
             segment.resolve(path, &self.opened.escapes).and_then(|id| present(&id))
         })
     }
 
     fn patient_id(&self, group: Group<'s>) -> Option<String> {
-        let pid = self.parsed(group.patient?).ok()?;
+        let pid = self.parsed(group.patient?);
         let field = pid.field(3);
         let value = |repetition, component| field.as_ref().map_or("", |field| part(field, repetition, component));
         let repetitions = 1..=field.as_ref().map_or(0, |field| field.repeats.len());
-        let is_record = |repetition: &usize| matches!(self.code(value(*repetition, 5)).as_str(), "MR" | "PI");
+        let is_record = |repetition: &usize| matches!(&*self.code(value(*repetition, 5)), "MR" | "PI");
         let id = |repetition| self.value(value(repetition, 1));
         let record = repetitions.clone().filter(is_record).find_map(id);
         record.or_else(|| repetitions.clone().find_map(id)).or_else(|| self.value(pid.component(2, 1)))
     }
 
-    fn parsed<'l>(&self, line: &'l Line<'_>) -> Result<Parsed<'l>, Reject> {
+    fn parsed<'l>(&self, line: &'l Line<'_>) -> Parsed<'l> {
         Parsed::new(line, self.opened.lines.separators)
     }
 
     fn first(&self, group: Group<'s>, name: &'static str) -> Option<Parsed<'s>> {
-        group.all(name).next().and_then(|line| self.parsed(line).ok())
+        group.all(name).next().map(|line| self.parsed(line))
     }
 
     /// A time; one that is none is counted.
@@ -411,8 +415,13 @@ impl<'s> Reader<'s> {
     }
 
     /// A coded value in capitals.
-    fn code(&self, raw: &str) -> String {
-        self.opened.escapes.decoded(raw).trim().to_uppercase()
+    fn code<'t>(&self, raw: &'t str) -> Cow<'t, str> {
+        match self.opened.escapes.decoded(raw) {
+            Cow::Borrowed(code) if code.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_lowercase()) => {
+                Cow::Borrowed(code.trim())
+            }
+            code => Cow::Owned(code.trim().to_uppercase()),
+        }
     }
 
     /// A value that is there.
@@ -423,7 +432,7 @@ impl<'s> Reader<'s> {
     fn reject(&self, code: Code, stage: Stage, line: Option<&Line<'_>>, field: Option<usize>) -> Reject {
         let Some(line) = line else { return Reject::at_byte(code, stage, 0) };
         let mut reject = Reject::at_field(code, stage, (line.name(), line.number), field);
-        let in_segment = field.and_then(|field| self.parsed(line).ok()?.start(field)).unwrap_or(0);
+        let in_segment = field.and_then(|field| self.parsed(line).start(field)).unwrap_or(0);
         reject.position.byte = self.opened.same_offsets.then_some(line.offset + in_segment);
         reject
     }

@@ -1,5 +1,7 @@
 //! The pieces of a report's narrative to one text that section and sentence splitting can read.
 
+use std::borrow::Cow;
+
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 /// The part of a report that a piece of narrative says it belongs to.
@@ -149,17 +151,17 @@ fn push_line(out: &mut String, line: &str) {
 }
 
 /// Control characters to spaces, NFC, no white space at the end.
-fn clean(line: &str) -> String {
-    let unwanted = |c: char| c.is_control() && c != '\t';
-    if line.is_ascii() && !line.contains(unwanted) {
-        return line.trim_end().to_owned();
+fn clean(line: &str) -> Cow<'_, str> {
+    if line.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+        return Cow::Borrowed(line.trim_end());
     }
+    let unwanted = |c: char| c.is_control() && c != '\t';
     let mut text: String = line.chars().map(|c| if unwanted(c) { ' ' } else { c }).collect();
     if is_nfc_quick(text.chars()) != IsNormalized::Yes {
         text = text.nfc().collect();
     }
     text.truncate(text.trim_end().len());
-    text
+    Cow::Owned(text)
 }
 
 /// Words that headings of reports are made of.
