@@ -634,7 +634,7 @@ pub(super) fn spans(pieces: &[Piece]) -> Vec<Range<usize>> {
 
 /// What was read, as written, white space tidied.
 pub(super) fn written(text: &str, spans: &[Range<usize>]) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(spans.iter().map(|span| span.len() + 1).sum());
     for span in spans {
         for word in text.get(span.clone()).unwrap_or_default().split_whitespace() {
             if !out.is_empty() {

@@ -69,16 +69,14 @@ struct Item {
 
 /// The next place from `at` on where a vertebra's letter may stand.
 fn next_start(text: &str, at: usize) -> Option<usize> {
-    let mut before = text.get(..at)?.chars().next_back();
-    for (offset, c) in text.get(at..)?.char_indices() {
+    let rest = text.as_bytes().get(at..)?;
+    let starts = rest.iter().enumerate().filter(|(_, byte)| letter(char::from(**byte)).is_some());
+    starts.map(|(offset, byte)| (at + offset, byte)).find_map(|(start, byte)| {
+        let before = text.get(..start)?.chars().next_back();
         // "notedL4-5": a capital right after a word's small letter begins a level as well
-        let glued = c.is_uppercase() && before.is_some_and(char::is_lowercase);
-        if letter(c).is_some() && (glued || !before.is_some_and(char::is_alphanumeric)) {
-            return Some(at + offset);
-        }
-        before = Some(c);
-    }
-    None
+        let glued = byte.is_ascii_uppercase() && before.is_some_and(char::is_lowercase);
+        (glued || !before.is_some_and(char::is_alphanumeric)).then_some(start)
+    })
 }
 
 fn letter(c: char) -> Option<char> {
@@ -115,9 +113,12 @@ fn lettered(text: &str, start: usize, joint: Joint) -> Option<Item> {
     let first = rest.chars().next()?;
     let letter = letter(first)?;
     let word = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
-    let after = match rest.get(..word)?.to_ascii_lowercase().as_str() {
-        "c" | "t" | "d" | "l" | "s" | "cv" | "tv" | "dv" | "lv" | "th" => word,
-        "lumbar" | "cervical" | "thoracic" | "dorsal" => {
+    let name = rest.get(..word)?;
+    let is_one_of = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
+    let after = match word {
+        1 => word,
+        2 if is_one_of(&["cv", "tv", "dv", "lv", "th"]) => word,
+        6 | 8 if is_one_of(&["lumbar", "cervical", "thoracic", "dorsal"]) => {
             let (number, end) = number(text, start + word + 1)?;
             // "lumbar 4-5", but not "lumbar 4 mm" or "thoracic 12"
             let joined = matches!(rest.as_bytes().get(end - start), Some(b'-' | b'/'));

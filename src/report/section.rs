@@ -274,7 +274,8 @@ fn pieces(text: &str) -> Vec<Piece> {
         let physical = physical.range;
         let line = text.get(physical.clone()).unwrap_or_default();
         let mut start = physical.start;
-        for found in INLINE.captures_iter(line) {
+        let headings = line.contains(':').then(|| INLINE.captures_iter(line));
+        for found in headings.into_iter().flatten() {
             let (Some(all), Some(name)) = (found.get(0), found.get(1)) else { continue };
             let sets_off = all.as_str().starts_with(['.', ';', ',']) && !ASIDE.is_match(name.as_str());
             if sets_off || is_capitals(name.as_str()) {

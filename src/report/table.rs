@@ -100,6 +100,12 @@ impl Header {
 fn fields(text: &str, line: Range<usize>) -> Vec<Range<usize>> {
     let body = text.get(line.clone()).unwrap_or_default();
     let bar = if body.contains('|') { Some('|') } else { (body.matches(';').count() >= 2).then_some(';') };
+    if bar.is_none() && !body.contains('\t') && !body.contains("  ") {
+        // Most lines are one field.
+        let start = line.start + body.len() - body.trim_start().len();
+        let end = start + body.trim().len();
+        return if start < end { vec![start..end] } else { Vec::new() };
+    }
     let mut out: Vec<Range<usize>> = Vec::new();
     let mut start: Option<usize> = None;
     let mut end = 0;
