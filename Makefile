@@ -7,7 +7,7 @@ FORAMEN = $(CARGO) run --quiet --locked --bin foramen --
 TRAIN = $(CARGO) run --quiet --locked --bin foramen-train --
 
 .DEFAULT_GOAL := help
-.PHONY: help native encoder kafka broker demo bench peers soak test fmt model experiments clean-out
+.PHONY: help native encoder kafka broker demo bench instructions peers soak test fmt model experiments clean-out
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -50,6 +50,9 @@ test: native ## formatting, lints as errors, tests and doc tests: what has to pa
 bench: native kafka out/python ## measure, as tables: inference, the stream, the alignment aggregates; PROFILE=release compiles for half an hour first
 	PEERS=$(wildcard out/peers/bin/python) $(CARGO) bench --locked --profile $(PROFILE) --bench inference
 	PYTHON=out/python/bin/python $(CARGO) bench --locked --profile $(PROFILE) --bench stream --bench alignment
+
+instructions: ## count the instructions of the parts around the model (wants Valgrind), beside the recorded ones; RECORD=1 records
+	$(CARGO) bench --locked --profile $(PROFILE) --bench instructions
 
 peers: ## fetch the Python packages that inference is compared with (6 GB: PyTorch); make bench then uses them
 	@$(PYTHON) -m venv out/peers && out/peers/bin/pip install --quiet --disable-pip-version-check \

@@ -4,6 +4,8 @@
 //! `docs/performance.md`. Every figure is the best of several runs taken in turn, so that a disturbance falls on all alike.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench says what it measured, and fails loudly")]
 
+mod archive;
+
 use foramen::hl7;
 use foramen::labels::LabelSchema;
 use foramen::model::{Arithmetic, GRAPH, INT8_GRAPH, Model, Options, Runtime};
@@ -14,7 +16,6 @@ use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::Tensor;
 use std::collections::HashSet;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +32,7 @@ fn main() {
     }
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let reports = reports();
+    let reports = archive::texts(4);
     let texts: Vec<&str> = reports.iter().map(String::as_str).collect();
     let mut seen = HashSet::new();
     let segments = texts.iter().flat_map(|text| report::segments(text)).map(|segment| segment.input);
@@ -54,15 +55,6 @@ fn main() {
     peers(folder, &model, &texts, &inputs, &tokens);
     repeated(&texts);
     around(&model, &texts, &inputs);
-}
-
-fn reports() -> Vec<String> {
-    let corpus = std::fs::read_to_string("corpus/written.jsonl").unwrap();
-    let text = |line: &str| {
-        let report: serde_json::Value = serde_json::from_str(line).unwrap();
-        report["text"].as_str().unwrap().to_owned()
-    };
-    corpus.lines().step_by(4).map(text).collect()
 }
 
 fn machine() -> String {
@@ -310,20 +302,5 @@ fn around(model: &Model, texts: &[&str], inputs: &[String]) {
 }
 
 fn messages(texts: &[&str]) -> String {
-    let mut all = String::new();
-    for (number, text) in texts.iter().enumerate() {
-        let text = text.replace('\\', "\\E\\").replace('|', "\\F\\").replace('^', "\\S\\");
-        let text = text.replace('&', "\\T\\").replace('~', "\\R\\");
-        write!(
-            all,
-            "MSH|^~\\&|RIS|SITE|FORAMEN|SITE|20260102030405+0000||ORU^R01|C{number}|P|2.5\rPID|1||P{number}^^^SITE||DOE^JANE\r\
-             OBR|1||R{number}|MRLSPINE^MRI lumbar spine|||20260102030000|||||||||||||||20260102030400|||F\r"
-        )
-        .unwrap();
-        for (line, text) in text.lines().enumerate() {
-            write!(all, "OBX|{}|TX|GDT^Report||{text}||||||F\r", line + 1).unwrap();
-        }
-        all.push('\r');
-    }
-    all
+    texts.iter().enumerate().map(|(number, text)| archive::message(number, text) + "\r").collect()
 }

@@ -3,6 +3,7 @@
 //! `make bench` runs it. It measures and asserts nothing about time; texts are those of `corpus/written.jsonl`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench says what it measured, and fails loudly")]
 
+mod archive;
 #[path = "../tests/broker/mod.rs"]
 mod broker;
 #[path = "../tests/streaming/mod.rs"]
@@ -74,15 +75,9 @@ fn main() {
     latency(&broker, folder.path(), real, &texts);
 }
 
+/// Each a field of HL7: separators escaped, lines as repetitions.
 fn texts() -> Vec<String> {
-    let corpus = std::fs::read_to_string("corpus/written.jsonl").unwrap();
-    let text = |line: &str| {
-        let report: serde_json::Value = serde_json::from_str(line).unwrap();
-        // A field of HL7: separators escaped, lines as repetitions.
-        let text = report["text"].as_str().unwrap().replace('\\', "\\E\\").replace('|', "\\F\\").replace('^', "\\S\\");
-        text.replace('&', "\\T\\").replace('~', "\\R\\").replace('\n', "~")
-    };
-    corpus.lines().map(text).collect()
+    archive::texts(1).iter().map(|text| archive::escaped(text).replace('\n', "~")).collect()
 }
 
 fn message(number: usize, texts: &[String]) -> String {
