@@ -13,11 +13,15 @@ pub(crate) struct Cosines {
 impl Cosines {
     /// Adds a pair of vectors of one width.
     pub(crate) fn add(&mut self, g: &[f64], h: &[f64]) {
-        let (length_g, length_h) = (dot(g, g).sqrt(), dot(h, h).sqrt());
+        self.add_product(dot(g, h), dot(g, g).sqrt(), dot(h, h).sqrt());
+    }
+
+    /// Adds a pair of vectors of which the product and the lengths are known.
+    pub(crate) fn add_product(&mut self, product: f64, length_g: f64, length_h: f64) {
         if length_g == 0.0 || length_h == 0.0 {
             return;
         }
-        let cosine = dot(g, h) / length_g / length_h;
+        let cosine = product / length_g / length_h;
         self.rows += 1.0;
         self.sum += cosine;
         self.negative += f64::from(u8::from(cosine < 0.0));

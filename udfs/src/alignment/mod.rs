@@ -25,12 +25,16 @@ mod vectors;
 mod tests;
 
 pub use aggregate::ALIGNMENT;
+pub(crate) use cosines::Cosines;
 pub use gradient_conflict_rate::gradient_conflict_rate_udaf;
 pub use gradient_cosine::gradient_cosine_udaf;
 pub use linear_cka::linear_cka_udaf;
 pub use linear_cka_debiased::linear_cka_debiased_udaf;
 pub use linear_cka_interval::linear_cka_interval_udaf;
+pub(crate) use moments::{dot, symmetric_dot};
 pub use procrustes_similarity::procrustes_similarity_udaf;
 pub use pwcca::pwcca_udaf;
 pub use rbf_cka::rbf_cka_udaf;
+pub(crate) use similarity::debiased;
 pub use svcca::svcca_udaf;
+pub(crate) use vectors::{Vectors, accept};

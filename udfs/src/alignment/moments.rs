@@ -90,7 +90,7 @@ impl Moments {
 
     /// The squared Frobenius norms of the three matrices: `xx`, `xy`, `yy`.
     pub(crate) fn squares(&self) -> (f64, f64, f64) {
-        (symmetric_square(&self.xx), self.xy.as_ref().squared_norm_l2(), symmetric_square(&self.yy))
+        (symmetric_dot(&self.xx, &self.xx), self.xy.as_ref().squared_norm_l2(), symmetric_dot(&self.yy, &self.yy))
     }
 
     /// Adds a block of rows, row by row in `x` and `y`, which are left centred.
@@ -319,11 +319,11 @@ fn symmetric_times(matrix: &Mat<f64>, vector: &[f64]) -> Vec<f64> {
     product
 }
 
-/// The squared Frobenius norm of a symmetric matrix, of which the lower triangle is given.
-fn symmetric_square(matrix: &Mat<f64>) -> f64 {
-    let square = |j: usize| {
-        let below = &column(matrix, j)[j..];
-        2.0 * dot(below, below) - below[0] * below[0]
+/// The sum of the products of two symmetric matrices, of which the lower triangles are given.
+pub(crate) fn symmetric_dot(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
+    let product = |j: usize| {
+        let (a, b) = (&column(a, j)[j..], &column(b, j)[j..]);
+        2.0 * dot(a, b) - a[0] * b[0]
     };
-    (0..matrix.ncols()).map(square).sum()
+    (0..a.ncols()).map(product).sum()
 }

@@ -36,8 +36,19 @@ pub(crate) fn linear_cka(moments: &Moments) -> Option<f64> {
 /// The same with the unbiased estimator of HSIC (Song et al. 2012, equation 5), which is near 0 for independent data at any
 /// number of rows, and may be below it. Takes four rows.
 pub(crate) fn linear_cka_debiased(moments: &Moments) -> Option<f64> {
-    let n = moments.rows;
-    if n < 4.0 || !varies(moments) {
+    let determined = moments.widths().0 > 0 && moments.widths().1 > 0;
+    determined.then(|| debiased(moments.rows, moments.squares(), moments.fourth(), moments.traces())).flatten()
+}
+
+/// Debiased linear CKA of so many rows, out of ‖XᵀX‖², ‖XᵀY‖² and ‖YᵀY‖², of Σ a², Σ a b and Σ b², and of Σ a and Σ b, a and b the
+/// squared lengths of the rows of X and Y.
+pub(crate) fn debiased(
+    n: f64,
+    (xx, xy, yy): (f64, f64, f64),
+    (aa, ab, bb): (f64, f64, f64),
+    (a, b): (f64, f64),
+) -> Option<f64> {
+    if n < 4.0 || a == 0.0 || b == 0.0 {
         return None;
     }
     // With K = XXᵀ and L = YYᵀ, K̃ and L̃ their copies with a zero diagonal, n (n − 3) HSIC is
@@ -46,7 +57,6 @@ pub(crate) fn linear_cka_debiased(moments: &Moments) -> Option<f64> {
     // K̃1 = −a and L̃1 = −b, the squared lengths, and tr(K̃L̃) = ‖XᵀY‖² − Σ ab.
     let hsic =
         |square: f64, fourth: f64, traces: f64| square - fourth * n / (n - 2.0) + traces / ((n - 1.0) * (n - 2.0));
-    let ((xx, xy, yy), (aa, ab, bb), (a, b)) = (moments.squares(), moments.fourth(), moments.traces());
     let (of_x, of_y) = (hsic(xx, aa, a * a), hsic(yy, bb, b * b));
     // HSIC of x with itself is a sum of squares; what is no more than the rounding of its terms is zero.
     let determined = !(of_x <= ROUNDING * xx || of_y <= ROUNDING * yy);

@@ -6,6 +6,7 @@
 //! `foramen-train fit --analysis` and `foramen-train study` write it; one of the two may be absent.
 
 mod groups;
+mod pairs;
 mod tables;
 
 use arrow::datatypes::DataType;

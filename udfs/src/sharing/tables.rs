@@ -1,11 +1,12 @@
 //! The answers, computed when they are asked for: one layer of one run at a time, so that memory is that of the pairs of one layer.
 
 use super::groups::{self, Affinities};
+use super::pairs::{self, Pair, Pairs};
 use crate::all_aggregate;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, RecordBatch, StringArray};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
-use datafusion::common::{DataFusionError, ParamValues, Result, ScalarValue, exec_err};
+use datafusion::common::{ParamValues, Result, ScalarValue, exec_err};
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -14,7 +15,12 @@ use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 
-const PAIRS: &str = include_str!("pairs.sql");
+/// The vectors of one layer of one run, each task's one after the other: the task, what pairs of tasks are joined on, and the vector. Nothing
+/// is paired with NULL.
+const EMBEDDINGS: &str = "SELECT arrow_cast(task, 'Utf8') AS task, arrow_cast(report_id, 'Utf8') AS a, arrow_cast(level, 'Utf8') AS b, embedding
+  FROM embeddings WHERE run = $run AND layer = $layer AND task IS NOT NULL AND report_id IS NOT NULL AND level IS NOT NULL ORDER BY task, a, b";
+const GRADIENTS: &str = "SELECT arrow_cast(task, 'Utf8') AS task, arrow_cast(step, 'Utf8') AS a, '' AS b, gradient
+  FROM gradients WHERE run = $run AND layer = $layer AND task IS NOT NULL AND step IS NOT NULL ORDER BY task, a";
 const VERDICT: &str = include_str!("verdict.sql");
 /// Where a folder has only one of the two tables, the other is there without rows.
 const EMPTY: [(&str, &str); 2] = [
@@ -110,13 +116,16 @@ impl Question {
         let of_place = move |(run, layer): (ScalarValue, ScalarValue)| {
             let (session, schema) = (session.clone(), Arc::clone(&schema));
             async move {
-                let parameters = parameters([("run", run), ("layer", layer)]);
-                let batches = session.sql(PAIRS).await?.with_param_values(parameters)?.collect().await?;
-                let batches = batches.iter().map(|batch| conform(batch, &schema)).collect::<Result<Vec<_>>>()?;
-                Ok::<_, DataFusionError>(futures::stream::iter(batches.into_iter().map(Ok)))
+                let mut pairs = Pairs::new();
+                let place = || parameters([("run", run.clone()), ("layer", layer.clone())]);
+                let embeddings = session.sql(EMBEDDINGS).await?.with_param_values(place())?.collect().await?;
+                pairs::similarities(&pairs::tables(&embeddings, "embeddings")?, &mut pairs);
+                let gradients = session.sql(GRADIENTS).await?.with_param_values(place())?.collect().await?;
+                pairs::cosines(&pairs::tables(&gradients, "gradients")?, &mut pairs)?;
+                written(&run, &layer, &pairs, &schema)
             }
         };
-        let stream = futures::stream::iter(places).then(of_place).try_flatten();
+        let stream = futures::stream::iter(places).then(of_place);
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema, stream)))
     }
 
@@ -185,6 +194,30 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = batch.columns().iter().zip(schema.fields());
     let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<_, _>>()?;
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+/// The pairs of a layer as rows, each in both orders.
+fn written(run: &ScalarValue, layer: &ScalarValue, pairs: &Pairs, schema: &SchemaRef) -> Result<RecordBatch> {
+    let both = pairs.iter().flat_map(|((task, other), pair)| [(task, other, pair), (other, task, pair)]);
+    let mut rows: Vec<_> = both.collect();
+    rows.sort_by_key(|(task, other, _)| (*task, *other));
+    let text = |of: fn(&(&String, &String, &Pair)) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
+    };
+    let number = |of: fn(&Pair) -> Option<f64>| -> ArrayRef {
+        Arc::new(rows.iter().map(|(_, _, pair)| of(pair)).collect::<Float64Array>())
+    };
+    let columns = vec![
+        run.to_array_of_size(rows.len())?,
+        layer.to_array_of_size(rows.len())?,
+        text(|row| row.0.clone()),
+        text(|row| row.1.clone()),
+        number(|pair| pair.similarity),
+        number(|pair| pair.cosine),
+        number(|pair| pair.conflict_rate),
+    ];
+    let columns = columns.iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)?)
 }
 
 /// Groups of tasks of each run, out of its pairs.

@@ -115,3 +115,39 @@ async fn what_is_missing_or_wrong_is_said() {
         assert!(said.contains(expected), "{sql}: {said}");
     }
 }
+
+#[tokio::test]
+async fn pairs_are_what_a_join_and_the_aggregates_say() {
+    let (context, folder) = (open(), tempfile::tempdir().unwrap());
+    let at = folder.path().display();
+    // Task `a` lacks some segments and steps, `b` has one more than the others; layer 1 has more rows than twice the width.
+    let vector = "[sin(n * t), cos(n + t), sin(n * n + 3 * t), cos(3 * n * t)]";
+    for (table, key, column) in [
+        ("embeddings", "cast(n AS VARCHAR) AS report_id, 'L4-L5' AS level", "embedding"),
+        ("gradients", "n AS step", "gradient"),
+    ] {
+        let sql = format!(
+            "COPY (SELECT 'r' AS run, arrow_cast(layer, 'Int32') AS layer, task, {key}, {vector} AS {column}
+             FROM (VALUES ('a', 1.0), ('b', 2.0), ('c', 5.0)) AS s(task, t), (VALUES (0, 7), (1, 60)) AS l(layer, most), generate_series(1, 61) AS g(n)
+             WHERE n <= most + CASE task WHEN 'b' THEN 1 ELSE 0 END AND (task <> 'a' OR n % 5 <> 0)) TO '{at}/{table}/x.parquet'"
+        );
+        context.sql(&sql).await.unwrap().collect().await.unwrap();
+        let sql = format!("CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION '{at}/{table}/'");
+        context.sql(&sql).await.unwrap();
+    }
+    let joined = "WITH s AS (SELECT a.layer, a.task, b.task AS other, linear_cka_debiased(a.embedding, b.embedding) AS similarity
+           FROM embeddings a JOIN embeddings b ON a.layer = b.layer AND a.report_id = b.report_id AND a.level = b.level AND a.task <> b.task GROUP BY 1, 2, 3),
+         c AS (SELECT a.layer, a.task, b.task AS other, gradient_cosine(a.gradient, b.gradient) AS cosine, gradient_conflict_rate(a.gradient, b.gradient) AS conflict_rate
+           FROM gradients a JOIN gradients b ON a.layer = b.layer AND a.step = b.step AND a.task <> b.task GROUP BY 1, 2, 3)
+         SELECT s.layer, s.task, s.other, round(similarity, 9) AS s, round(cosine, 9) AS c, round(conflict_rate, 9) AS r FROM s JOIN c USING (layer, task, other) ORDER BY 1, 2, 3";
+    let shared = format!(
+        "SELECT layer, task, other, round(similarity, 9) AS s, round(cosine, 9) AS c, round(conflict_rate, 9) AS r FROM task_alignment('{at}') ORDER BY 1, 2, 3"
+    );
+    let (joined, shared) = (rows(&context, joined).await, rows(&context, &shared).await);
+    assert_eq!(joined.lines().count(), 12 + 4, "{joined}");
+    assert_eq!(shared, joined);
+    // The same file once more: every segment is there twice.
+    std::fs::copy(folder.path().join("embeddings/x.parquet"), folder.path().join("embeddings/y.parquet")).unwrap();
+    let said = failure(&open(), &format!("SELECT * FROM task_alignment('{at}')")).await;
+    assert!(said.contains("embeddings of task a: two of one layer"), "{said}");
+}
