@@ -47,8 +47,9 @@ test: native ## formatting, lints as errors, tests and doc tests: what has to pa
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
 
-bench: native kafka out/python ## measure, as tables: inference, the stream, the alignment aggregates; PROFILE=release compiles for half an hour first
-	PEERS=$(wildcard out/peers/bin/python) $(CARGO) bench --locked --profile $(PROFILE) --bench inference
+bench: native kafka out/python ## measure, as tables: inference, training, scale, the stream, alignment; PROFILE=release compiles for half an hour first
+	PEERS=$(wildcard out/peers/bin/python) $(CARGO) bench --locked --profile $(PROFILE) --bench inference --bench training
+	$(CARGO) bench --locked --profile $(PROFILE) --bench scale
 	PYTHON=out/python/bin/python $(CARGO) bench --locked --profile $(PROFILE) --bench stream --bench alignment
 
 instructions: ## count the instructions of the parts around the model (wants Valgrind), beside the recorded ones; RECORD=1 records

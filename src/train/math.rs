@@ -1,11 +1,37 @@
 //! Dense arithmetic of the encoder: matrices in row-major order, products by `faer`, element-wise kernels over the rows.
 //!
-//! Every kernel has its gradient beside it. The kernels are branch-free loops over slices, so that the compiler vectorises
-//! them, and run on rayon's threads.
+//! Every kernel has its gradient beside it. The kernels are branch-free loops over slices, which `pulp` compiles for the widest vectors
+//! that a processor may have, and run on rayon's threads.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use pulp::Arch;
 use rayon::prelude::*;
+
+/// Runs a loop compiled for the processor at hand.
+#[inline(always)]
+pub(crate) fn vectorised<R>(kernel: impl FnOnce() -> R) -> R {
+    Arch::new().dispatch(kernel)
+}
+
+/// The sum of `value` over the elements of slices of one length, sixteen sums at a time: one would wait for itself, and the compiler may not
+/// part it.
+#[inline(always)]
+fn sum_of<const N: usize>(slices: [&[f32]; N], value: impl Fn([f32; N]) -> f32) -> f32 {
+    const LANES: usize = 16;
+    let length = slices[0].len();
+    let slices = slices.map(|slice| &slice[..length]);
+    let mut sums = [0.0; LANES];
+    let whole = length / LANES * LANES;
+    for start in (0..whole).step_by(LANES) {
+        let parts = slices.map(|slice| &slice[start..start + LANES]);
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += value(parts.map(|part| part[lane]));
+        }
+    }
+    let rest: f32 = (whole..length).map(|at| value(slices.map(|slice| slice[at]))).sum();
+    sums.iter().sum::<f32>() + rest
+}
 
 /// Rows that one rayon task takes: enough work to pay for the hand-over.
 const ROWS: usize = 32;
@@ -110,11 +136,13 @@ pub(crate) fn add_row(x: &mut Matrix, row: &Matrix) {
 
 /// Adds the column sums of `dy`, the gradient of [`add_row`] with respect to the row, to `d`.
 pub(crate) fn sum_rows(d: &mut Matrix, dy: &Matrix) {
-    for line in dy.data.chunks_exact(dy.cols) {
-        for (a, b) in d.data.iter_mut().zip(line) {
-            *a += b;
+    vectorised(|| {
+        for line in dy.data.chunks_exact(dy.cols) {
+            for (a, b) in d.data.iter_mut().zip(line) {
+                *a += b;
+            }
         }
-    }
+    });
 }
 
 /// What the gradient of a layer normalisation needs: the normalised rows, and 1/σ of each row.
@@ -132,15 +160,17 @@ pub(crate) fn layer_norm(x: Matrix, gain: &Matrix, bias: &Matrix) -> (Matrix, No
     let groups = hat.data.par_chunks_mut(ROWS * cols).zip(out.data.par_chunks_mut(ROWS * cols));
     groups.zip(inverse.par_chunks_mut(ROWS)).for_each(|((hats, outs), inverses)| {
         let lines = hats.chunks_exact_mut(cols).zip(outs.chunks_exact_mut(cols)).zip(inverses);
-        for ((hat, out), inverse) in lines {
-            let mean = hat.iter().sum::<f32>() / cols as f32;
-            let variance = hat.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / cols as f32;
-            *inverse = 1.0 / (variance + EPSILON).sqrt();
-            for (((h, o), g), b) in hat.iter_mut().zip(out).zip(&gain.data).zip(&bias.data) {
-                *h = (*h - mean) * *inverse;
-                *o = g * *h + b;
+        vectorised(|| {
+            for ((hat, out), inverse) in lines {
+                let mean = sum_of([&*hat], |[v]| v) / cols as f32;
+                let variance = sum_of([&*hat], |[v]| (v - mean) * (v - mean)) / cols as f32;
+                *inverse = 1.0 / (variance + EPSILON).sqrt();
+                for (((h, o), g), b) in hat.iter_mut().zip(out).zip(&gain.data).zip(&bias.data) {
+                    *h = (*h - mean) * *inverse;
+                    *o = g * *h + b;
+                }
             }
-        }
+        });
     });
     (out, Normalised { hat, inverse })
 }
@@ -154,29 +184,28 @@ pub(crate) fn layer_norm_backward(
     d_bias: &mut Matrix,
 ) -> Matrix {
     let cols = dy.cols;
-    for (dy, hat) in dy.data.chunks_exact(cols).zip(kept.hat.data.chunks_exact(cols)) {
-        for (((dg, db), dy), hat) in d_gain.data.iter_mut().zip(d_bias.data.iter_mut()).zip(dy).zip(hat) {
-            *dg += dy * hat;
-            *db += dy;
+    vectorised(|| {
+        for (dy, hat) in dy.data.chunks_exact(cols).zip(kept.hat.data.chunks_exact(cols)) {
+            for (((dg, db), dy), hat) in d_gain.data.iter_mut().zip(d_bias.data.iter_mut()).zip(dy).zip(hat) {
+                *dg += dy * hat;
+                *db += dy;
+            }
         }
-    }
+    });
     let mut dx = Matrix::zeros(dy.rows, cols);
     let groups = dx.data.par_chunks_mut(ROWS * cols).zip(dy.data.par_chunks(ROWS * cols));
     groups.zip(kept.hat.data.par_chunks(ROWS * cols)).zip(kept.inverse.par_chunks(ROWS)).for_each(
         |(((dxs, dys), hats), inverses)| {
             let lines = dxs.chunks_exact_mut(cols).zip(dys.chunks_exact(cols)).zip(hats.chunks_exact(cols));
-            for (((dx, dy), hat), inverse) in lines.zip(inverses) {
-                let (mut mean, mut along) = (0.0, 0.0);
-                for ((dy, g), hat) in dy.iter().zip(&gain.data).zip(hat) {
-                    mean += dy * g;
-                    along += dy * g * hat;
+            vectorised(|| {
+                for (((dx, dy), hat), inverse) in lines.zip(inverses) {
+                    let mean = sum_of([dy, &gain.data], |[dy, g]| dy * g) / cols as f32;
+                    let along = sum_of([dy, &gain.data, hat], |[dy, g, hat]| dy * g * hat) / cols as f32;
+                    for (((dx, dy), g), hat) in dx.iter_mut().zip(dy).zip(&gain.data).zip(hat) {
+                        *dx = inverse * (dy * g - mean - hat * along);
+                    }
                 }
-                mean /= cols as f32;
-                along /= cols as f32;
-                for (((dx, dy), g), hat) in dx.iter_mut().zip(dy).zip(&gain.data).zip(hat) {
-                    *dx = inverse * (dy * g - mean - hat * along);
-                }
-            }
+            });
         },
     );
     dx
@@ -211,9 +240,11 @@ fn normal(x: f32) -> (f32, f32) {
 pub(crate) fn gelu(x: &Matrix) -> Matrix {
     let mut out = Matrix::zeros(x.rows, x.cols);
     out.data.par_chunks_mut(1 << 13).zip(x.data.par_chunks(1 << 13)).for_each(|(out, x)| {
-        for (o, &x) in out.iter_mut().zip(x) {
-            *o = x * normal(x).0;
-        }
+        vectorised(|| {
+            for (o, &x) in out.iter_mut().zip(x) {
+                *o = x * normal(x).0;
+            }
+        });
     });
     out
 }
@@ -221,33 +252,33 @@ pub(crate) fn gelu(x: &Matrix) -> Matrix {
 /// Multiplies `dy` by the derivative of [`gelu`] at `x`.
 pub(crate) fn gelu_backward(dy: &mut Matrix, x: &Matrix) {
     dy.data.par_chunks_mut(1 << 13).zip(x.data.par_chunks(1 << 13)).for_each(|(dy, x)| {
-        for (d, &x) in dy.iter_mut().zip(x) {
-            let (phi, density) = normal(x);
-            *d *= phi + x * density;
-        }
+        vectorised(|| {
+            for (d, &x) in dy.iter_mut().zip(x) {
+                let (phi, density) = normal(x);
+                *d *= phi + x * density;
+            }
+        });
     });
 }
 
 /// Softmax of one row in place.
 pub(crate) fn softmax(row: &mut [f32]) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for v in row.iter_mut() {
-        *v = exp(*v - max);
-        sum += *v;
-    }
-    let inverse = 1.0 / sum;
-    for v in row {
-        *v *= inverse;
-    }
+    vectorised(|| {
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        row.iter_mut().for_each(|v| *v = exp(*v - max));
+        let inverse = 1.0 / sum_of([&*row], |[v]| v);
+        row.iter_mut().for_each(|v| *v *= inverse);
+    });
 }
 
 /// Turns the gradient of one softmax's answer `p` into that of its input, in place.
 pub(crate) fn softmax_backward(d: &mut [f32], p: &[f32]) {
-    let along: f32 = d.iter().zip(p).map(|(d, p)| d * p).sum();
-    for (d, p) in d.iter_mut().zip(p) {
-        *d = p * (*d - along);
-    }
+    vectorised(|| {
+        let along = sum_of([&*d, p], |[d, p]| d * p);
+        for (d, p) in d.iter_mut().zip(p) {
+            *d = p * (*d - along);
+        }
+    });
 }
 
 /// A dropout mask that is computed, not stored: the same seed gives the same mask forward and backward.
@@ -272,18 +303,21 @@ impl Dropout {
         }
         let (limit, scale) = ((self.rate * 65_536.0) as u64, 1.0 / (1.0 - self.rate));
         x.data.par_chunks_mut(1 << 13).enumerate().for_each(|(chunk, values)| {
-            for (quad, values) in values.chunks_mut(4).enumerate() {
-                // Four 16-bit draws of one 64-bit hash.
-                let bits = mix(self.seed.wrapping_add(((chunk << 11) + quad) as u64));
-                for (lane, v) in values.iter_mut().enumerate() {
-                    *v *= if (bits >> (16 * lane)) & 0xFFFF < limit { 0.0 } else { scale };
+            vectorised(|| {
+                for (quad, values) in values.chunks_mut(4).enumerate() {
+                    // Four 16-bit draws of one 64-bit hash.
+                    let bits = mix(self.seed.wrapping_add(((chunk << 11) + quad) as u64));
+                    for (lane, v) in values.iter_mut().enumerate() {
+                        *v *= if (bits >> (16 * lane)) & 0xFFFF < limit { 0.0 } else { scale };
+                    }
                 }
-            }
+            });
         });
     }
 }
 
 /// SplitMix64's finaliser (Steele et al., 2014).
+#[inline(always)]
 pub(crate) fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -1,6 +1,6 @@
 //! AdamW (Loshchilov and Hutter, 2019) with gradient clipping, and its learning-rate schedule.
 
-use super::math::Matrix;
+use super::math::{Matrix, vectorised};
 use super::network::Network;
 use rayon::prelude::*;
 
@@ -33,7 +33,7 @@ impl AdamW {
         self.steps += 1;
         let squares = |m: &Matrix| -> f64 {
             // Collected before they are added, so that the sum does not depend on how rayon shared out the work.
-            let parts = m.data.par_chunks(CHUNK).map(|c| c.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>());
+            let parts = m.data.par_chunks(CHUNK).map(square_sum);
             parts.collect::<Vec<f64>>().into_iter().sum()
         };
         let norm = gradient.parameters().iter().map(|(_, m)| squares(m)).sum::<f64>().sqrt() as f32;
@@ -50,17 +50,32 @@ impl AdamW {
             let moments = mean.data.par_chunks_mut(CHUNK).zip(square.data.par_chunks_mut(CHUNK));
             chunks.zip(moments).for_each(|((weights, gradients), (means, squares))| {
                 let values = weights.iter_mut().zip(gradients).zip(means.iter_mut().zip(squares));
-                for ((w, g), (m, s)) in values {
-                    let d = *g * scale;
-                    *g = 0.0;
-                    *m = BETA1 * *m + (1.0 - BETA1) * d;
-                    *s = BETA2 * *s + (1.0 - BETA2) * d * d;
-                    *w = *w * decay - rate * (*m / correct1) / ((*s / correct2).sqrt() + EPSILON);
-                }
+                vectorised(|| {
+                    for ((w, g), (m, s)) in values {
+                        let d = *g * scale;
+                        *g = 0.0;
+                        *m = BETA1 * *m + (1.0 - BETA1) * d;
+                        *s = BETA2 * *s + (1.0 - BETA2) * d * d;
+                        *w = *w * decay - rate * (*m / correct1) / ((*s / correct2).sqrt() + EPSILON);
+                    }
+                });
             });
         }
         norm
     }
+}
+
+/// The sum of squares, eight sums at a time.
+fn square_sum(values: &[f32]) -> f64 {
+    vectorised(|| {
+        let mut sums = [0.0f64; 8];
+        let eights = values.chunks_exact(8);
+        let rest: f64 = eights.remainder().iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+        for eight in eights {
+            sums.iter_mut().zip(eight).for_each(|(sum, v)| *sum += f64::from(*v) * f64::from(*v));
+        }
+        sums.iter().sum::<f64>() + rest
+    })
 }
 
 /// Linear warm-up over the first `warmup` steps, then linear decay to zero at `total`: a factor of the peak rate.
