@@ -103,8 +103,7 @@ fn fields(text: &str, line: Range<usize>) -> Vec<Range<usize>> {
     if bar.is_none() && !body.contains('\t') && !body.contains("  ") {
         // Most lines are one field.
         let start = line.start + body.len() - body.trim_start().len();
-        let end = start + body.trim().len();
-        return if start < end { vec![start..end] } else { Vec::new() };
+        return (!body.trim().is_empty()).then(|| start..start + body.trim().len()).into_iter().collect();
     }
     let mut out: Vec<Range<usize>> = Vec::new();
     let mut start: Option<usize> = None;

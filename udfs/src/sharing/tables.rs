@@ -207,7 +207,7 @@ fn written(run: &ScalarValue, layer: &ScalarValue, pairs: &Pairs, schema: &Schem
     let number = |of: fn(&Pair) -> Option<f64>| -> ArrayRef {
         Arc::new(rows.iter().map(|(_, _, pair)| of(pair)).collect::<Float64Array>())
     };
-    let columns = vec![
+    let columns = [
         run.to_array_of_size(rows.len())?,
         layer.to_array_of_size(rows.len())?,
         text(|row| row.0.clone()),
