@@ -175,7 +175,7 @@ impl Model {
 
     /// Answers for every segment of every text, each distinct input being run once.
     fn read<T>(&self, texts: &[&str], want: Want, answer: impl Fn(Segment, &[f32]) -> T) -> Vec<Result<Vec<T>, Error>> {
-        let segments: Vec<Vec<Segment>> = texts.iter().map(|text| report::segments(text)).collect();
+        let segments = self.segments(texts);
         let mut inputs: Vec<&str> = Vec::new();
         let mut known: HashMap<&str, usize> = HashMap::new();
         let mut places: Vec<usize> = Vec::new();
@@ -195,6 +195,24 @@ impl Model {
         let pairs = |list: Vec<Segment>| list.into_iter().zip(places.by_ref()).collect::<Vec<_>>();
         let texts: Vec<Vec<(Segment, usize)>> = segments.into_iter().map(pairs).collect();
         texts.into_iter().map(|list| list.into_iter().map(answer).collect()).collect()
+    }
+
+    /// The segments of each text, on as many threads as the model runs on.
+    fn segments(&self, texts: &[&str]) -> Vec<Vec<Segment>> {
+        // A thread costs as much as a text or two.
+        const FEW: usize = 16;
+        let workers = self.graph.limit().min(texts.len().div_ceil(FEW)).max(1);
+        let read = |texts: &[&str]| texts.iter().map(|text| report::segments(text)).collect::<Vec<_>>();
+        let mut parts = texts.chunks(texts.len().div_ceil(workers).max(1));
+        let first = parts.next().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = parts.map(|part| scope.spawn(move || read(part))).collect();
+            let mut all = read(first);
+            for other in others {
+                all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            all
+        })
     }
 
     /// The graph's outputs for each input, those of its windows one after the other, or why there are none.
