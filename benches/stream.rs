@@ -14,6 +14,7 @@ use foramen::labels::LabelSchema;
 use foramen::train::{Precision, export::export_untrained};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord};
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
@@ -132,6 +133,8 @@ fn latency(broker: &Broker, folder: &Path, model: &Path, texts: &[String]) {
         .create()
         .unwrap();
     consumer.subscribe(&[&topics.output()]).unwrap();
+    let producer: BaseProducer = topics.client().set("linger.ms", "0").create().unwrap();
+    let input = topics.input();
     let mut sent: HashMap<String, Instant> = HashMap::new();
     let mut took: Vec<f64> = Vec::new();
     let mut next = Instant::now() + Duration::from_secs(2);
@@ -139,10 +142,13 @@ fn latency(broker: &Broker, folder: &Path, model: &Path, texts: &[String]) {
         if sent.len() < messages && Instant::now() >= next {
             let number = sent.len();
             let message = message(number, texts).into_bytes();
-            sent.insert(number.to_string(), Instant::now());
-            topics.produce([(number.to_string().as_str(), message)]);
+            let key = number.to_string();
+            let record = BaseRecord::to(&input).key(&key).payload(&message);
+            sent.insert(key.clone(), Instant::now());
+            producer.send(record).map_err(|(error, _)| error).unwrap();
             next += gap;
         }
+        producer.poll(Duration::ZERO);
         if let Some(Ok(record)) = consumer.poll(Duration::from_millis(2)) {
             let key = String::from_utf8(record.key().unwrap().to_vec()).unwrap();
             took.push(sent[&key].elapsed().as_secs_f64() * 1e3);

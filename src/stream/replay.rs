@@ -5,12 +5,12 @@ use super::config::Config;
 use super::dead_letter::{ATTEMPTS, CONNECT, OWN, ours, owned};
 use super::error::Error;
 use super::record::Headers;
-use super::sink::{Deliveries, send};
+use super::sink::{Deliveries, abort, send, settled};
 use super::stop::Stop;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -60,12 +60,12 @@ pub fn replay(config: &Config, replay: &Replay, stop: &Stop) -> Result<Replayed,
     let failed = |doing| move |source| Error::Kafka { doing, source };
     let topic = &config.dead_letter.topic;
     let consumer = client::reader(config, "read_committed", &replay.group(config))?;
-    let producer: Option<ThreadedProducer<Deliveries>> = match replay.dry_run {
+    let producer: Option<BaseProducer<Deliveries>> = match replay.dry_run {
         true => None,
         false => {
             let mut settings = client::producer(config, true);
             settings.set("transactional.id", replay.group(config));
-            let producer: ThreadedProducer<Deliveries> =
+            let producer: BaseProducer<Deliveries> =
                 settings.create_with_context(Deliveries::default()).map_err(Error::Client)?;
             producer.init_transactions(client::PATIENCE).map_err(failed("beginning transactions"))?;
             Some(producer)
@@ -176,7 +176,7 @@ impl Letter {
 }
 
 fn write(
-    producer: &ThreadedProducer<Deliveries>,
+    producer: &BaseProducer<Deliveries>,
     consumer: &Reader,
     topic: &str,
     batch: &[Letter],
@@ -212,12 +212,13 @@ fn write(
         list.add_partition_offset(topic, *partition, Offset::Offset(*next)).map_err(failed("noting offsets"))?;
     }
     let group = consumer.group_metadata().ok_or_else(|| Error::Interrupted("no consumer group".into()))?;
+    settled(producer, stop, &mut || {});
     producer
         .send_offsets_to_transaction(&list, &group, client::PATIENCE)
         .and_then(|()| producer.commit_transaction(client::PATIENCE))
         .map_err(|source| {
             // The error is told; a transaction that stays open is ended by the broker.
-            let _ = producer.abort_transaction(client::PATIENCE);
+            let _ = abort(producer);
             Error::Kafka { doing: "feeding dead letters back", source }
         })
 }

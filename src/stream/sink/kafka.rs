@@ -1,6 +1,6 @@
 //! The Kafka sink: statements, dead letters, changes of the state and offsets in one transaction.
 
-use super::{Deliveries, permanent, send, timed_out};
+use super::{Deliveries, abort, permanent, send, settled};
 use crate::stream::client;
 use crate::stream::config::{Config, KafkaSink as Settings};
 use crate::stream::dead_letter;
@@ -16,7 +16,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaError};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 use std::sync::{Arc, MutexGuard};
@@ -61,7 +61,7 @@ struct Out {
 
 /// A transactional producer and the form of its records.
 pub(crate) struct KafkaSink {
-    producer: ThreadedProducer<Deliveries>,
+    producer: BaseProducer<Deliveries>,
     encoder: Encoder,
     rows: SchemaRef,
     settings: Settings,
@@ -86,7 +86,7 @@ impl KafkaSink {
     ) -> Result<KafkaSink, Error> {
         let encoder = encoder(settings, rows)?;
         let client = client::producer(config, true);
-        let producer: ThreadedProducer<Deliveries> =
+        let producer: BaseProducer<Deliveries> =
             client.create_with_context(Deliveries::default()).map_err(Error::Client)?;
         let sink = KafkaSink {
             producer,
@@ -136,7 +136,7 @@ impl KafkaSink {
             let Err((doing, error)) = self.write(&outs, singly, offsets, &member, beat) else { return Ok(()) };
             let refused: Vec<(usize, RDKafkaErrorCode)> = self.deliveries().drain(..).collect();
             // Aborted here, or by the broker when the next session begins: in either case it is not seen.
-            if let Err(abort) = self.patiently("aborting", beat, || self.producer.abort_transaction(client::PATIENCE)) {
+            if let Err(abort) = self.patiently("aborting", beat, || abort(&self.producer)) {
                 tracing::debug!(error = %abort, "a transaction could not be aborted, and is left to its time-out");
                 return Err(self.failure(doing, error).into());
             }
@@ -177,9 +177,7 @@ impl KafkaSink {
         for (number, out) in outs.iter().enumerate() {
             self.send(number, out, beat).map_err(|error| ("writing", error))?;
             if singly {
-                while timed_out(self.producer.flush(Duration::from_secs(1))) && !self.stop.overdue() {
-                    beat();
-                }
+                settled(&self.producer, &self.stop, beat);
                 if !self.deliveries().is_empty() {
                     return Err(("writing", KafkaError::Canceled));
                 }
@@ -188,6 +186,10 @@ impl KafkaSink {
         let producer = &self.producer;
         self.patiently_raw(beat, || producer.send_offsets_to_transaction(offsets, group, client::PATIENCE))
             .map_err(|error| ("writing offsets", error))?;
+        // A commit waits for what is in flight too, but nobody polls meanwhile.
+        if !settled(producer, &self.stop, beat) {
+            return Err(("committing", KafkaError::Canceled));
+        }
         self.patiently_raw(beat, || producer.commit_transaction(client::PATIENCE))
             .map_err(|error| ("committing", error))
     }

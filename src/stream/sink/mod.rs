@@ -15,8 +15,9 @@ use super::work::Work;
 use rdkafka::client::ClientContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl ProducerContext for Deliveries {
 
 /// Hands a record over, waiting for room. Why it could not be is noted among the deliveries too.
 pub(crate) fn send(
-    producer: &ThreadedProducer<Deliveries>,
+    producer: &BaseProducer<Deliveries>,
     mut record: BaseRecord<'_, [u8], [u8], usize>,
     number: usize,
     stop: &Stop,
@@ -65,7 +66,7 @@ pub(crate) fn send(
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if !stop.overdue() => {
                 record = back;
                 beat();
-                stop.wait(Duration::from_millis(20));
+                producer.poll(POLL);
             }
             Err((error, _)) => {
                 if let Some(code) = error.rdkafka_error_code() {
@@ -77,9 +78,36 @@ pub(crate) fn send(
     }
 }
 
-/// Whether a flush has to be asked for again.
-fn timed_out(flushed: Result<(), KafkaError>) -> bool {
-    matches!(flushed, Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)))
+/// How long a producer is polled at once, while it is waited for.
+const POLL: Duration = Duration::from_millis(2);
+
+/// Waits until it is known of every record what became of it; false where that takes longer than there is time left.
+///
+/// Whoever waits polls: rust-rdkafka's `flush`, and the thread of its `ThreadedProducer`, look every 100 ms.
+pub(crate) fn settled(producer: &BaseProducer<Deliveries>, stop: &Stop, beat: &mut dyn FnMut()) -> bool {
+    while producer.in_flight_count() > 0 {
+        if stop.overdue() {
+            return false;
+        }
+        beat();
+        producer.poll(POLL);
+    }
+    true
+}
+
+/// Aborts a transaction. What is in flight is given up, which is told as events: they are taken meanwhile, since the abort waits for that.
+pub(crate) fn abort(producer: &BaseProducer<Deliveries>) -> Result<(), KafkaError> {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                producer.poll(POLL);
+            }
+        });
+        let aborted = producer.abort_transaction(client::PATIENCE);
+        ended.store(true, Ordering::Relaxed);
+        aborted
+    })
 }
 
 /// Errors of a record that come again at every try.
@@ -101,7 +129,7 @@ fn permanent(code: RDKafkaErrorCode) -> bool {
 
 /// The dead-letter topic, written outside of transactions.
 pub(crate) struct DeadLetters {
-    producer: ThreadedProducer<Deliveries>,
+    producer: BaseProducer<Deliveries>,
     topic: String,
     instance: String,
     stop: Arc<Stop>,
@@ -160,12 +188,9 @@ impl DeadLetters {
     }
 
     fn flush(&self, beat: &mut dyn FnMut()) -> Result<(), Error> {
-        // What becomes of each record is among the deliveries; a flush says only whether all of them have been told of.
-        while timed_out(self.producer.flush(Duration::from_secs(1))) {
-            beat();
-            if self.stop.overdue() {
-                return Err(Error::Interrupted("dead letters were not written in time".into()));
-            }
+        // What became of each record is among the deliveries.
+        if !settled(&self.producer, &self.stop, beat) {
+            return Err(Error::Interrupted("dead letters were not written in time".into()));
         }
         Ok(())
     }
