@@ -7,7 +7,7 @@ FORAMEN = $(CARGO) run --quiet --locked --bin foramen --
 TRAIN = $(CARGO) run --quiet --locked --bin foramen-train --
 
 .DEFAULT_GOAL := help
-.PHONY: help native encoder kafka broker demo bench instructions peers soak test fmt model experiments clean-out
+.PHONY: help native encoder kafka broker demo bench instructions peers soak test docs fmt model experiments clean-out
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -46,6 +46,10 @@ test: native ## formatting, lints as errors, tests and doc tests: what has to pa
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
+
+docs: native ## write docs/reference out of the program's own words, and check every link of the documentation
+	FORAMEN_UPDATE=1 $(CARGO) test --locked --test docs
+	$(CARGO) test --locked --test docs
 
 bench: native kafka out/python ## measure, as tables: inference, training, scale, the stream, alignment; PROFILE=release compiles for half an hour first
 	PEERS=$(wildcard out/peers/bin/python) $(CARGO) bench --locked --profile $(PROFILE) --bench inference --bench training

@@ -4,7 +4,7 @@ use super::bounded::Bounded;
 use super::item::{Item, Items, Rejection, Report};
 use super::source::Source;
 use super::text::unreadable;
-use super::{CHUNK, Reading};
+use super::{CHUNK, Code, Reading};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -32,7 +32,7 @@ pub(super) fn csv(source: String, mut input: impl BufRead + 'static, reading: &R
         let message = format!(
             "not valid CSV after row {rows}: {reason}; what follows was not read; correct it and read it again"
         );
-        Rejection::new(source, "bad-csv", "parse", message)
+        Rejection::new(source, Code::BadCsv, "parse", message)
     };
     // The header is taken out of the stream, since standard input can't be read twice.
     let header = match header(&mut input) {
@@ -75,13 +75,13 @@ pub(super) fn parquet(source: &Source, reading: &Reading) -> Items {
     let Source::File(path) = source else {
         let message =
             "Parquet can't be read from standard input, since its directory stands at its end; give the file's name";
-        return reject(Rejection::new(&name, "bad-parquet", "frame", message));
+        return reject(Rejection::new(&name, Code::BadParquet, "frame", message));
     };
     let bad = |source: &str, _: &ArrowError, rows: u64| {
         let message = format!(
             "the Parquet file is damaged after row {rows}, and what follows was not read; copy or write it again"
         );
-        Rejection::new(source, "bad-parquet", "parse", message)
+        Rejection::new(source, Code::BadParquet, "parse", message)
     };
     let builder = match File::open(path) {
         Ok(file) => ParquetRecordBatchReaderBuilder::try_new(file),
@@ -89,7 +89,7 @@ pub(super) fn parquet(source: &Source, reading: &Reading) -> Items {
     };
     let Ok(builder) = builder else {
         let message = "it is not a Parquet file, or was cut short; copy or write it again";
-        return reject(Rejection::new(&name, "bad-parquet", "frame", message));
+        return reject(Rejection::new(&name, Code::BadParquet, "frame", message));
     };
     let columns = match Columns::find(builder.schema(), reading) {
         Ok(columns) => columns,
@@ -115,7 +115,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn find(schema: &Schema, reading: &Reading) -> Result<Columns, (&'static str, String)> {
+    fn find(schema: &Schema, reading: &Reading) -> Result<Columns, (Code, String)> {
         let names = || schema.fields().iter().map(|field| field.name().as_str());
         let named = |asked: Option<&str>, known: &[&str]| match asked {
             Some(asked) => names().position(|name| name == asked),
@@ -123,7 +123,7 @@ impl Columns {
         };
         let (id, text) = (reading.id_column.as_deref(), reading.text_column.as_deref());
         let Some(at) = named(text, &TEXTS) else {
-            return Err(("no-text-column", no_such("--text-column", text, &TEXTS, names())));
+            return Err((Code::NoTextColumn, no_such("--text-column", text, &TEXTS, names())));
         };
         let field = schema.field(at);
         if !is_text(field.data_type()) {
@@ -135,11 +135,11 @@ impl Columns {
                 field.data_type(),
                 if texts.is_empty() { "none".into() } else { texts.join(", ") }
             );
-            return Err(("text-not-text", message));
+            return Err((Code::TextNotText, message));
         }
         let found = named(id, &IDS);
         if found.is_none() && id.is_some() {
-            return Err(("no-id-column", no_such("--id-column", id, &IDS, names())));
+            return Err((Code::NoIdColumn, no_such("--id-column", id, &IDS, names())));
         }
         Ok(Columns { id: found, text: at })
     }

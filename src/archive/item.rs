@@ -1,5 +1,6 @@
 //! What an input is made of: reports, and what could not be read.
 
+use super::Code;
 use crate::hl7::{Phi, Reject};
 use serde::Serialize;
 
@@ -71,8 +72,8 @@ impl From<Vec<u8>> for Content {
 
 impl Rejection {
     /// A reject of a file, or of a part of it that has no message of its own.
-    pub(super) fn new(source: &str, code: &'static str, stage: &'static str, message: impl Into<String>) -> Self {
-        let (source, message) = (source.to_owned(), message.into());
+    pub(super) fn new(source: &str, code: Code, stage: &'static str, message: impl Into<String>) -> Self {
+        let (source, code, message) = (source.to_owned(), code.name(), message.into());
         Rejection { source, offset: None, code, stage, position: None, control_id: None, message, content: None }
     }
 

@@ -3,7 +3,7 @@
 use super::columns::{IDS, TEXTS, no_such};
 use super::item::{Item, Items, Rejection, Report};
 use super::text::{too_large, unreadable};
-use super::{MAX_REPORT, Reading};
+use super::{Code, MAX_REPORT, Reading};
 use serde_json::{Map, Value};
 use std::io::{BufRead, Read};
 
@@ -81,11 +81,11 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-fn report(line: &Line, source: &str, id: Option<&str>, text: Option<&str>) -> Result<Report, (&'static str, String)> {
+fn report(line: &Line, source: &str, id: Option<&str>, text: Option<&str>) -> Result<Report, (Code, String)> {
     let object: Map<String, Value> = serde_json::from_slice(&line.bytes).map_err(|error| {
         // Only the place is told: the error's own text may quote the line.
         (
-            "bad-json",
+            Code::BadJson,
             format!("it is not a JSON object on one line (column {}); write one object a line", error.column()),
         )
     })?;
@@ -100,14 +100,14 @@ fn report(line: &Line, source: &str, id: Option<&str>, text: Option<&str>) -> Re
         Some((_, Value::String(text))) => text.clone(),
         Some((_, Value::Null)) => String::new(),
         Some((name, _)) => {
-            return Err(("text-not-text", format!("{name} is not a string; name the text with --text-column")));
+            return Err((Code::TextNotText, format!("{name} is not a string; name the text with --text-column")));
         }
-        None => return Err(missing("no-text-column", "--text-column", text, &TEXTS)),
+        None => return Err(missing(Code::NoTextColumn, "--text-column", text, &TEXTS)),
     };
     let report_id = match named(id, &IDS) {
         Some((_, Value::String(id))) => id.clone(),
         Some((_, Value::Number(id))) => id.to_string(),
-        None if id.is_some() => return Err(missing("no-id-column", "--id-column", id, &IDS)),
+        None if id.is_some() => return Err(missing(Code::NoIdColumn, "--id-column", id, &IDS)),
         _ => line.number.to_string(),
     };
     Ok(Report { report_id, source: source.to_owned(), text, ..Report::default() })

@@ -4,6 +4,7 @@
 //! file of rejects, and the rest goes on.
 
 mod bounded;
+mod code;
 mod columns;
 mod error;
 mod format;
@@ -17,6 +18,7 @@ mod source;
 mod summary;
 mod text;
 
+pub use code::Code;
 pub use error::Error;
 pub use format::InputFormat;
 pub use item::{Content, Rejection, Report};
@@ -172,7 +174,7 @@ impl Run<'_> {
                     self.rows.push(report, &findings);
                 }
                 Err(error) => {
-                    let mut reject = Rejection::new(&report.source, "model-failed", "model", error.to_string());
+                    let mut reject = Rejection::new(&report.source, Code::ModelFailed, "model", error.to_string());
                     reject.content = Some(Content::Text(report.text.clone()));
                     reject.control_id.clone_from(&report.message_control_id);
                     self.reject(&reject)?;
@@ -203,7 +205,7 @@ fn items(source: &Source, reading: &Reading, read: &Rc<Cell<u64>>) -> Items {
         Err(error) => return Box::new(std::iter::once(Item::Reject(text::unreadable(&name, &error)))),
     };
     if head.len() < format::HEAD && head.trim_ascii().is_empty() {
-        let reject = Rejection::new(&name, "empty", "frame", "the input is empty; check how it was made");
+        let reject = Rejection::new(&name, Code::Empty, "frame", "the input is empty; check how it was made");
         return Box::new(std::iter::once(Item::Reject(reject)));
     }
     let format = reading.format.unwrap_or_else(|| format::format(source, &head));

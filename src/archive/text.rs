@@ -2,7 +2,7 @@
 
 use super::item::{Item, Items, Rejection, Report};
 use super::source::Source;
-use super::{MAX_REPORT, Reading};
+use super::{Code, MAX_REPORT, Reading};
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use std::io::{self, Read};
 
@@ -46,18 +46,18 @@ fn decode(bytes: &[u8], charset: Option<&'static Encoding>) -> Option<(String, b
 fn not_text(source: &str) -> Rejection {
     let message =
         "it is neither text nor HL7, JSON lines, CSV or Parquet; take it away, or name its format with --input-format";
-    Rejection::new(source, "not-text", "decode", message)
+    Rejection::new(source, Code::NotText, "decode", message)
 }
 
 pub(super) fn too_large(source: &str) -> Rejection {
     let message = format!("a report of more than {} MB; split it", MAX_REPORT >> 20);
-    Rejection::new(source, "too-large", "frame", message)
+    Rejection::new(source, Code::TooLarge, "frame", message)
 }
 
 pub(super) fn unreadable(source: &str, error: &io::Error) -> Rejection {
     Rejection::new(
         source,
-        "unreadable",
+        Code::Unreadable,
         "frame",
         format!("it can't be read: {error}; check that it is there and may be read"),
     )

@@ -54,30 +54,45 @@ impl Code {
         }
     }
 
-    /// What is wrong, and what to do about it.
-    fn advice(self) -> &'static str {
+    /// What is wrong.
+    pub fn meaning(self) -> &'static str {
+        self.advice().0
+    }
+
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        self.advice().1
+    }
+
+    fn advice(self) -> (&'static str, &'static str) {
         match self {
-            Code::NoMsh => {
-                "no message header: an HL7 v2 message begins with MSH at the start of a line; check the input's format"
-            }
-            Code::BadSeparators => {
-                "MSH-1 and MSH-2 must give a field, a component and a repetition separator, all different; ask the sender to correct them"
-            }
+            Code::NoMsh => (
+                "no message header: an HL7 v2 message begins with MSH at the start of a line",
+                "check the input's format",
+            ),
+            Code::BadSeparators => (
+                "MSH-1 and MSH-2 must give a field, a component and a repetition separator, all different",
+                "ask the sender to correct them",
+            ),
             Code::TooLarge => {
-                "the message is larger than `max_message_bytes`; raise that limit if such messages are expected"
+                ("the message is larger than `max_message_bytes`", "raise that limit if such messages are expected")
             }
-            Code::Truncated => "the message stops before its end; have it sent again",
-            Code::BadEncoding => "the bytes are laid out as UTF-16 but are not valid UTF-16; ask the sender for UTF-8",
+            Code::Truncated => ("the message stops before its end", "have it sent again"),
+            Code::BadEncoding => {
+                ("the bytes are laid out as UTF-16 but are not valid UTF-16", "ask the sender for UTF-8")
+            }
             Code::BadBase64 => {
-                "the embedded document is not valid base64, so a part of it is missing; have the message sent again"
+                ("the embedded document is not valid base64, so a part of it is missing", "have the message sent again")
             }
-            Code::BadDocument => {
-                "the embedded XML document is not well-formed, so a part of it may be missing; have the message sent again"
-            }
-            Code::NoText => {
-                "the report has no narrative text that can be read (TX, FT, ST, CWE, CE, text in ED, or NTE under the OBR)"
-            }
-            Code::NoId => "the report has no identifier; name a field that holds one in `report_id`",
+            Code::BadDocument => (
+                "the embedded XML document is not well-formed, so a part of it may be missing",
+                "have the message sent again",
+            ),
+            Code::NoText => (
+                "the report has no narrative text that can be read (TX, FT, ST, CWE, CE, text in ED, or NTE under the OBR)",
+                "have the text sent too, or leave such messages out",
+            ),
+            Code::NoId => ("the report has no identifier", "name a field that holds one in `report_id`"),
         }
     }
 }
@@ -155,7 +170,7 @@ impl fmt::Display for Position {
 
 /// Why something could not be read: what, where, and what to do; never content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code} at {position}: {}", code.advice())]
+#[error("{code} at {position}: {}; {}", code.meaning(), code.remedy())]
 pub struct Reject {
     /// What was wrong.
     pub code: Code,

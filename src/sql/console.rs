@@ -102,13 +102,14 @@ impl<'a> Console<'a> {
         let state = self.context.state();
         let scalar = state.scalar_functions().values().filter_map(|function| function.documentation());
         let aggregate = state.aggregate_functions().values().filter_map(|function| function.documentation());
-        let ours = [foramen_udfs::SECTION, foramen_udfs::ALIGNMENT];
+        let tables = foramen_udfs::sharing_documentation();
+        let ours = [foramen_udfs::SECTION, foramen_udfs::ALIGNMENT, foramen_udfs::SHARING];
         let mut own: Vec<&Documentation> =
-            scalar.chain(aggregate).filter(|about| ours.contains(&about.doc_section)).collect();
+            scalar.chain(aggregate).chain(&tables).filter(|about| ours.contains(&about.doc_section)).collect();
         own.sort_by(|a, b| a.syntax_example.cmp(&b.syntax_example));
         for about in own {
             let gist = about.description.split(['.', ':']).next().unwrap_or_default();
-            writeln!(out, "{:<32}{gist}", about.syntax_example)?;
+            writeln!(out, "{:<31} {gist}", about.syntax_example)?;
         }
         Ok(())
     }
@@ -127,7 +128,11 @@ fn documentation(context: &SessionContext, name: &str) -> Option<Documentation> 
     let scalar = state.scalar_functions().get(&name).and_then(|function| function.documentation());
     let aggregate = state.aggregate_functions().get(&name).and_then(|function| function.documentation());
     let window = state.window_functions().get(&name).and_then(|function| function.documentation());
-    scalar.or(aggregate).or(window).cloned()
+    let table = || {
+        let mut tables = foramen_udfs::sharing_documentation().into_iter();
+        tables.find(|about| about.syntax_example.split('(').next() == Some(&name))
+    };
+    scalar.or(aggregate).or(window).cloned().or_else(table)
 }
 
 fn describe(about: &Documentation, out: &mut dyn Write) -> Result<(), Error> {
@@ -189,13 +194,15 @@ mod tests {
         let (_, out, errors) = typed(&["CREATE TABLE t AS SELECT 1 AS a;", "\\d", "\\d t"]).await;
         assert!(out.contains("t,BASE TABLE") && out.contains("a,Int64,"), "{out}{errors}");
         let (_, out, _) = typed(&["\\h"]).await;
-        assert_eq!(out.lines().count(), 18, "{out}");
+        assert_eq!(out.lines().count(), 21, "{out}");
         assert!(out.starts_with("embed_segments(text [, layer])"), "{out}");
         let (_, out, _) = typed(&["\\h hl7_error", "\\h sum"]).await;
         assert!(
             out.contains("hl7_error(message)\n\nWhy") && out.contains("no_header") && out.contains("sum(expression)"),
             "{out}"
         );
+        let (_, out, _) = typed(&["\\h task_groups"]).await;
+        assert!(out.starts_with("task_groups('folder', models)\n\nTasks parted"), "{out}");
         let (_, out, errors) = typed(&["\\h nosuch", "\\x", "help"]).await;
         assert!(
             errors.contains("no function nosuch") && errors.contains("no command \\x") && out.contains("\\q"),

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A stream, as its file describes it. Every key is described in `docs/stream.md`.
+/// A stream, as its file describes it. Every key is described in `docs/reference/configuration.md`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -74,8 +74,11 @@ impl std::fmt::Debug for Kafka {
             .field("brokers", &self.brokers)
             .field("group", &self.group)
             .field("topics", &self.topics)
+            .field("instance", &self.instance)
+            .field("create_topics", &self.create_topics)
+            .field("replication", &self.replication)
             .field("properties", &keys)
-            .finish_non_exhaustive()
+            .finish()
     }
 }
 
@@ -282,7 +285,7 @@ impl Config {
     pub fn open(path: &Path) -> Result<Config, Error> {
         let failed = |reason: String| Error::Config { path: path.into(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        let config: Config = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        let config: Config = toml::from_str(&text).map_err(|error| failed(told(&error, &text)))?;
         config.check().map_err(failed)?;
         Ok(config)
     }
@@ -337,6 +340,13 @@ impl Config {
     pub fn property(&self, key: &str) -> Option<String> {
         self.kafka.properties.get(key).map(Property::text)
     }
+}
+
+/// What is wrong with a file, and in which line. The error's own form shows the line, which may hold a password.
+fn told(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1));
+    format!("{}{}", line.unwrap_or_default(), error.message())
 }
 
 /// Properties on which exactly-once delivery rests.
@@ -426,5 +436,12 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(shown.contains("sasl.password") && !shown.contains("secret"), "{shown}");
         assert_eq!(config.property("session.timeout.ms").as_deref(), Some("6000"));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("stream.toml");
+        for broken in ["'sasl.password' = 'secret", "'sasl.password' = ['secret']", "'sasl.password' = secret"] {
+            std::fs::write(&file, format!("{LEAST}\n[kafka.properties]\n{broken}\n")).unwrap();
+            let error = Config::open(&file).unwrap_err().to_string();
+            assert!(error.contains("line ") && !error.contains("secret"), "{broken}: {error}");
+        }
     }
 }

@@ -29,6 +29,7 @@ pub use check::{Check, check};
 pub use config::Config;
 pub use encode::Format;
 pub use error::Error;
+pub use record::Code;
 pub use replay::{Replay, Replayed, replay};
 pub use stop::Stop;
 pub use transform::messages_schema;

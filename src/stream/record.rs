@@ -37,6 +37,50 @@ impl Record {
     }
 }
 
+/// Why a message is a dead letter though it could be read. The names are stable, as those of [`crate::hl7::Code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// The query fails on it.
+    TransformFailed,
+    /// What it says can't be written.
+    Unwritable,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Code; 2] = [Code::TransformFailed, Code::Unwritable];
+
+    /// The stable kebab-case name.
+    pub fn name(self) -> &'static str {
+        self.about().0
+    }
+
+    /// What is wrong.
+    pub fn meaning(self) -> &'static str {
+        self.about().1
+    }
+
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        self.about().2
+    }
+
+    fn about(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Code::TransformFailed => (
+                "transform-failed",
+                "the query, or the model in it, fails on this message alone",
+                "run the query on the message with `foramen sql`, mend it, and replay",
+            ),
+            Code::Unwritable => (
+                "unwritable",
+                "what is to be said of the report is larger than the sink's topic takes",
+                "raise `max.message.bytes` of that topic, and replay",
+            ),
+        }
+    }
+}
+
 /// Why a message is a dead letter: stable names, a position, and no content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reason {

@@ -6,7 +6,7 @@ use super::error::Error;
 use super::group::{self, Event, Group};
 use super::http::Health;
 use super::metrics::Metrics;
-use super::record::{Partition, Reason, Record};
+use super::record::{Code, Partition, Reason, Record};
 use super::sink::{KafkaSink, ParquetSink, Refusal};
 use super::stop::Stop;
 use super::transform::{Transform, texts};
@@ -328,8 +328,13 @@ impl<'a> Session<'a> {
                     let message = format!(
                         "what is to be said of the report can't be written: {code}; raise max.message.bytes of the sink's topic"
                     );
-                    let reason =
-                        Reason { code: "unwritable", stage: "sink", position: None, control_id: None, message };
+                    let reason = Reason {
+                        code: Code::Unwritable.name(),
+                        stage: "sink",
+                        position: None,
+                        control_id: None,
+                        message,
+                    };
                     if refused.insert(place, reason).is_some() {
                         return Err(Error::Interrupted("a statement was refused twice".into()));
                     }

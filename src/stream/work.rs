@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::intake::{self, Intake, Read};
-use super::record::{DeadLetter, Partition, Reason, Record};
+use super::record::{Code, DeadLetter, Partition, Reason, Record};
 use super::transform::{Failed, Input, Transform, texts};
 use super::versions::{Change, Digest, Held, Kind, Outcome, PartitionState, Place, Sighting, Staged};
 use crate::hl7::{self, Status};
@@ -153,7 +153,7 @@ fn dead_letter(message: &Read, records: &[Record], reason: Reason) -> DeadLetter
 
 fn failure(message: &Read, reason: &str) -> Reason {
     Reason {
-        code: "transform-failed",
+        code: Code::TransformFailed.name(),
         stage: "model",
         position: None,
         control_id: message.name.clone(),

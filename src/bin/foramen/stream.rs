@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Read HL7 messages from Kafka, and write labelled rows to a topic or a folder, each exactly once.
 ///
 /// Runs until SIGTERM or Ctrl-C, which finishes what is in flight. Messages that can't be read go to the dead-letter topic. Logs go to
-/// standard error and hold no patient's data. The configuration is described in docs/stream.md.
+/// standard error and hold no patient's data. The configuration is described in docs/reference/configuration.md.
 #[derive(Debug, Parser)]
 #[command(
     args_conflicts_with_subcommands = true,

@@ -19,8 +19,8 @@ pub fn linear_cka_debiased_udaf() -> AggregateUDF {
 fn documentation() -> Documentation {
     Documentation::builder(
         ALIGNMENT,
-        "How alike two representations of the same rows are, however few: linear centred kernel alignment with the unbiased \
-         estimator of HSIC (Song et al. 2012), near 0 for unrelated data whatever the number of rows, and so sometimes a little \
+        "How alike two representations of the same rows are, however few: linear centred kernel alignment, `HSIC(X, Y) / √(HSIC(X, X) \
+         HSIC(Y, Y))`, with the unbiased estimator of HSIC (Song et al. 2012), near 0 for unrelated data whatever the number of rows, and so sometimes a little \
          below it. NULL for fewer than four rows, or where a side does not vary.",
         "linear_cka_debiased(x, y)",
     )

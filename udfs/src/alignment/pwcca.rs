@@ -16,8 +16,10 @@ fn documentation() -> Documentation {
     Documentation::builder(
         ALIGNMENT,
         "The mean canonical correlation of two representations, 0 to 1, each correlation weighed by how much of x its direction \
-         accounts for (Morcos et al. 2018), so that `pwcca(x, y)` and `pwcca(y, x)` differ. NULL where a side does not vary, and \
-         where there are no more rows than directions of both sides: some correlations are then 1 whatever the data.",
+         accounts for: `Σ αρ / Σ α` over the correlations ρ, α the sum of `|⟨h, xⱼ⟩|` over the columns of x for the canonical \
+         variate h (Morcos et al. 2018). `pwcca(x, y)` and `pwcca(y, x)` differ. Where several correlations are equal, the weights \
+         are not determined, and neither is the answer. NULL where a side does not vary, and where there are no more rows than \
+         directions of both sides: some correlations are then 1 whatever the data.",
         "pwcca(x, y)",
     )
     .with_sql_example(

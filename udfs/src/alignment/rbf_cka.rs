@@ -20,7 +20,7 @@ fn documentation() -> Documentation {
     Documentation::builder(
         ALIGNMENT,
         "How alike two representations of the same rows are, near neighbours counting more: centred kernel alignment with \
-         Gaussian kernels, whose width is `fraction` times the median distance between rows (Kornblith et al. 2019; the biased \
+         Gaussian kernels `exp(-d² / 2σ²)` of distances d, whose width σ is `fraction` times the median distance between rows (Kornblith et al. 2019; the biased \
          estimator, as there). Kernels need all pairs of rows, so of more than 2,048 distinct rows a sample of that many is \
          taken, by a hash of their values: the same in any order and partitioning. NULL for fewer than two distinct rows, or where \
          a side does not vary.",

@@ -14,7 +14,7 @@ use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{DocSection, Documentation, Expr};
 use std::sync::Arc;
 use tables::{Answer, Question};
 
@@ -25,9 +25,21 @@ pub const MIN_COSINE: f64 = -0.02;
 /// findings above.
 pub const MIN_SIMILARITY: f64 = 0.2;
 
+/// The section of the documentation that the table functions stand in.
+pub const SHARING: DocSection = DocSection {
+    include: true,
+    label: "Shared networks",
+    description: Some("Which tasks may share a network, out of the stored embeddings and gradients of training runs"),
+};
+
+/// What the table functions say of themselves, which DataFusion does not ask of a table function.
+pub fn sharing_documentation() -> Vec<Documentation> {
+    FUNCTIONS.map(Function::documentation).into()
+}
+
 /// Registers `task_alignment`, `sharing_verdict` and `task_groups`.
 pub fn register_sharing_tables(state: &mut SessionState) {
-    for function in [Function::Alignment, Function::Verdict, Function::Groups] {
+    for function in FUNCTIONS {
         state.register_udtf(function.name(), Arc::new(function));
     }
 }
@@ -52,6 +64,8 @@ enum Function {
     Groups,
 }
 
+const FUNCTIONS: [Function; 3] = [Function::Alignment, Function::Verdict, Function::Groups];
+
 impl Function {
     fn name(self) -> &'static str {
         match self {
@@ -66,6 +80,66 @@ impl Function {
             Self::Alignment => "task_alignment('folder')",
             Self::Verdict => "sharing_verdict('folder' [, min_cosine [, min_similarity]])",
             Self::Groups => "task_groups('folder', models)",
+        }
+    }
+
+    fn documentation(self) -> Documentation {
+        let about = |description: &str| Documentation::builder(SHARING, description, self.usage());
+        let folder = "A folder with `embeddings/` and `gradients/`, or one of the two: Parquet as `foramen-train fit --analysis` and \
+                      `foramen-train study` write it. Two networks of one `task` in a run would be mixed: keep one.";
+        match self {
+            Self::Alignment => about(
+                "How alike tasks are at each layer: a row for each run, layer and ordered pair of tasks. `similarity` is the \
+                 `linear_cka_debiased` of the two tasks' networks, where `other` is `multi` for the shared one; `cosine` and \
+                 `conflict_rate` are of the tasks' gradients, over the stored steps. A layer of a run is computed at a time, when it is \
+                 asked for. NULL where the folder holds nothing to compute it of.",
+            )
+            .with_sql_example(
+                "```sql
+> SELECT layer, avg(cosine) AS cosine FROM task_alignment('runs/study')
+  WHERE run = 'lumbar-1' AND task = 'disc' GROUP BY layer ORDER BY layer;
+```",
+            )
+            .with_argument("folder", folder)
+            .with_related_udf("sharing_verdict")
+            .with_related_udf("linear_cka_debiased")
+            .with_related_udf("gradient_cosine")
+            .build(),
+            Self::Verdict => about(
+                "Whether a task may share its network: each task at each layer against the median of the others. A layer parts where the \
+                 cosine is below `min_cosine` or the similarity below `min_similarity`. The verdict is `share` where no layer parts, else \
+                 `share lower layers up to k` below the lowest that does, or `keep apart`; `reason` says by which layer. `to_shared` is \
+                 the similarity to the shared network.",
+            )
+            .with_sql_example(
+                "```sql
+> SELECT DISTINCT task, verdict, reason FROM sharing_verdict('runs/study') WHERE run = 'lumbar-1' ORDER BY task;
+```",
+            )
+            .with_argument("folder", folder)
+            .with_argument(
+                "min_cosine",
+                format!("A number written out; {MIN_COSINE} where it is not given, as the study of docs/study chose it."),
+            )
+            .with_argument("min_similarity", format!("The same; {MIN_SIMILARITY} where it is not given."))
+            .with_related_udf("task_alignment")
+            .with_related_udf("task_groups")
+            .build(),
+            Self::Groups => about(
+                "Tasks parted into as many groups as there may be models, by average linkage of the cosines of their gradients: a row \
+                 for each run and task. `model` is the group's number, `cohesion` the task's mean cosine with the others of its group, \
+                 NULL where it is alone.",
+            )
+            .with_sql_example(
+                "```sql
+> SELECT model, string_agg(task, ', ') AS tasks FROM task_groups('runs/study', 3) WHERE run = 'lumbar-1' GROUP BY model;
+```",
+            )
+            .with_argument("folder", folder)
+            .with_argument("models", "The number of groups, 1 or more, written out.")
+            .with_related_udf("task_alignment")
+            .with_related_udf("sharing_verdict")
+            .build(),
         }
     }
 }
