@@ -24,10 +24,16 @@ pub const MIN_COSINE: f64 = -0.02;
 /// findings above.
 pub const MIN_SIMILARITY: f64 = 0.2;
 
+/// `task_alignment`, `sharing_verdict` and `task_groups`, with their names.
+pub fn all_table() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
+    let named = |function: Function| (function.name(), Arc::new(function) as Arc<dyn TableFunctionImpl>);
+    [Function::Alignment, Function::Verdict, Function::Groups].map(named).into()
+}
+
 /// Registers `task_alignment`, `sharing_verdict` and `task_groups`.
 pub fn register_sharing_tables(state: &mut SessionState) {
-    for function in [Function::Alignment, Function::Verdict, Function::Groups] {
-        state.register_udtf(function.name(), Arc::new(function));
+    for (name, function) in all_table() {
+        state.register_udtf(name, function);
     }
 }
 
