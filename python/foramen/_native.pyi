@@ -2,6 +2,7 @@
 
 from typing import Any, final
 
+__all__: list[str]
 __version__: str
 #: The major version of DataFusion whose structures functions are handed over in.
 DATAFUSION: int

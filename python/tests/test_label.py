@@ -138,7 +138,7 @@ SECRET = "Jane Doe, L4-5: bulge."
         ({"texts": [b"\xff"]}, TypeError, "the texts are Binary"),
         ({"texts": pyarrow.table({"a": [SECRET]})}, TypeError, "the texts are Struct"),
         ({"texts": [SECRET], "ids": []}, ValueError, "there are 1 texts and 0 ids"),
-        ({"texts": [SECRET], "ids": [[1]]}, TypeError, "ids"),
+        ({"texts": [SECRET], "ids": [{"a": 1}]}, TypeError, "the ids can't be written as text"),
         ({"texts": [SECRET], "min_score": 2}, ValueError, "between 0 and 1"),
         ({"texts": [SECRET], "arithmetic": "fp8"}, ValueError, "write auto"),
         ({"texts": [SECRET], "model": "no/such/model"}, foramen.ModelError, "package.toml"),

@@ -6,6 +6,7 @@ import random
 import datafusion
 import foramen
 import pyarrow
+import pyarrow.parquet
 import pytest
 
 TEXT = "L4-5: disc bulge, severe canal stenosis. L5-S1: normal."
@@ -74,6 +75,38 @@ def test_messages(ctx, root):
     findings = ask(ctx, "SELECT f['level'] AS level FROM (SELECT unnest(extract_findings(r['text'])) AS f "
                         "FROM (SELECT unnest(hl7_reports(message)) AS r FROM m))")
     assert len(findings) > len(reports)
+
+
+def test_messages_as_tables(ctx, root):
+    ctx.sql(f"CREATE EXTERNAL TABLE m STORED AS HL7 LOCATION '{root}/examples/messages/'")
+    sources = ask(ctx, "SELECT source, count(hl7_reports(message)) AS reports FROM m GROUP BY source ORDER BY source")
+    assert any(row["source"].endswith("feed.mllp#2") for row in sources) and any(row["reports"] == 0 for row in sources)
+    with pytest.raises(Exception, match="there is no file at file:///no/such/place"):
+        ctx.sql("CREATE EXTERNAL TABLE none STORED AS HL7 LOCATION '/no/such/place'")
+
+
+def test_table_functions_over_a_stored_run(ctx, tmp_path):
+    draw = random.Random(7)
+    gradient = [draw.gauss(0, 1) for _ in range(4)]
+    turned = [-value for value in gradient]
+    rows = [(task, vector) for task, vector in (("disc", gradient), ("canal", gradient), ("root", turned)) for _ in range(2)]
+    table = pyarrow.table({
+        "run": ["r"] * 6, "step": pyarrow.array([0, 1] * 3, pyarrow.int64()), "task": [task for task, _ in rows],
+        "layer": pyarrow.array([3] * 6, pyarrow.int32()),
+        "gradient": pyarrow.array([vector for _, vector in rows], pyarrow.list_(pyarrow.float32())),
+    })
+    (tmp_path / "gradients").mkdir()
+    pyarrow.parquet.write_table(table, tmp_path / "gradients/part.parquet")
+    found = ask(ctx, f"SELECT task, other, cosine FROM task_alignment('{tmp_path}') WHERE task < other ORDER BY 1, 2")
+    assert [(row["task"], row["other"], round(row["cosine"], 5)) for row in found] == [
+        ("canal", "disc", 1.0), ("canal", "root", -1.0), ("disc", "root", -1.0)]
+    groups = ask(ctx, f"SELECT model, task FROM task_groups('{tmp_path}', 2) ORDER BY model, task")
+    assert sorted(row["task"] for row in groups) == ["canal", "disc", "root"] and len({row["model"] for row in groups}) == 2
+    assert ask(ctx, f"SELECT count(*) AS n FROM sharing_verdict('{tmp_path}', -0.1)")[0]["n"] > 0
+    with pytest.raises(Exception, match="has neither embeddings/ nor gradients/"):
+        ask(ctx, "SELECT * FROM task_alignment('/no/such/run')")
+    with pytest.raises(Exception, match="the number of models is 1 or more"):
+        ctx.sql(f"SELECT * FROM task_groups('{tmp_path}')")
 
 
 @pytest.fixture
