@@ -1,4 +1,5 @@
 //! foramen in the applications of others: the examples of `docs/embedding.md` run, and the page shows them as they are.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::path::Path;
 use std::process::Command;
