@@ -7,7 +7,7 @@ FORAMEN = $(CARGO) run --quiet --locked --bin foramen --
 TRAIN = $(CARGO) run --quiet --locked --bin foramen-train --
 
 .DEFAULT_GOAL := help
-.PHONY: help native encoder kafka broker demo bench instructions peers soak test docs fmt model experiments clean-out
+.PHONY: help native encoder kafka broker demo bench instructions peers soak test test-python wheel docs fmt model experiments clean-out
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -46,6 +46,20 @@ test: native ## formatting, lints as errors, tests and doc tests: what has to pa
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
+	@$(MAKE) --no-print-directory test-python
+
+# Of the dev profile, so that it shares what everything else compiled; PROFILE=release makes one to give away.
+wheel: out/maturin ## build the Python wheel into out/wheel
+	@rm -rf out/wheel
+	out/maturin/bin/maturin build --quiet --locked --profile $(PROFILE) --manifest-path python/Cargo.toml --out out/wheel
+
+test-python: wheel ## install the wheel into a new environment and test it there, beside the released datafusion
+	@rm -rf out/python-test && $(PYTHON) -m venv out/python-test
+	out/python-test/bin/pip install --quiet --disable-pip-version-check "$$(echo out/wheel/foramen-*.whl)[datafusion]" -r python/tests/requirements.txt
+	FORAMEN=$(CURDIR)/target/debug/foramen out/python-test/bin/python -m pytest python
+
+out/maturin:
+	@$(PYTHON) -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check maturin==1.16.0
 
 docs: native ## write docs/reference out of the program's own words, and check every link of the documentation
 	FORAMEN_UPDATE=1 $(CARGO) test --locked --test docs

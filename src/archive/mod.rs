@@ -22,7 +22,7 @@ pub use code::Code;
 pub use error::Error;
 pub use format::InputFormat;
 pub use item::{Content, Rejection, Report};
-pub use rows::{FindingRows, MODEL_KEY, SCHEMA_KEY, finding_schema};
+pub use rows::{FindingRows, MODEL_KEY, SCHEMA_KEY, finding_schema, with_origin};
 pub use sink::{Output, OutputFormat, Pending};
 pub use summary::Summary;
 

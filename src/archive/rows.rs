@@ -43,7 +43,7 @@ pub fn finding_schema(labels: &LabelSchema) -> SchemaRef {
 }
 
 /// The same schema with the model's and the label schema's ids in its metadata.
-pub(super) fn with_origin(schema: &Schema, model: &str, labels: &LabelSchema) -> SchemaRef {
+pub fn with_origin(schema: &Schema, model: &str, labels: &LabelSchema) -> SchemaRef {
     let metadata = [(MODEL_KEY.to_owned(), model.to_owned()), (SCHEMA_KEY.to_owned(), labels.id())];
     Arc::new(schema.clone().with_metadata(HashMap::from(metadata)))
 }

@@ -105,13 +105,25 @@ impl Runtime {
     /// # Errors
     /// [`Error::Runtime`] says where it was looked for, and how to fetch it.
     pub fn load() -> Result<Runtime, Error> {
+        Runtime::first_of(candidates())
+    }
+
+    /// Loads ONNX Runtime from this file, or gives what was loaded before: for programs that bring a library with them.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] says why it could not be loaded.
+    pub fn load_from(path: &Path) -> Result<Runtime, Error> {
+        Runtime::first_of(vec![path.into()])
+    }
+
+    fn first_of(paths: Vec<PathBuf>) -> Result<Runtime, Error> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*loaded {
             return Ok(runtime.clone());
         }
         let mut tried = Vec::new();
-        for path in candidates() {
-            match load_from(&path) {
+        for path in paths {
+            match open(&path) {
                 Ok(runtime) => return Ok(loaded.insert(runtime).clone()),
                 Err(reason) => tried.push(format!("\n  {}: {reason}", path.display())),
             }
@@ -120,7 +132,7 @@ impl Runtime {
     }
 }
 
-fn load_from(path: &Path) -> Result<Runtime, String> {
+fn open(path: &Path) -> Result<Runtime, String> {
     let builder = ort::init_from(path).map_err(|error| error.to_string())?;
     let environment = builder.with_name("foramen").with_telemetry(false).build().map_err(|error| error.to_string())?;
     let file = path.canonicalize().unwrap_or_else(|_| path.into());

@@ -1,6 +1,6 @@
 //! SQL over reports and messages: a DataFusion session with foramen's functions and tables, and what `foramen sql` does with it.
 //!
-//! [`context`] makes the session. A [`SqlModel`] is opened by the first query that needs it, so that everything else works where
+//! [`context`] makes the session, [`register`] gives one that is there what foramen has. A [`SqlModel`] is opened by the first query that needs it, so that everything else works where
 //! no model and no ONNX Runtime is. [`run`] runs statements, [`Console`] is the interactive shell without its terminal.
 
 mod console;
@@ -65,12 +65,25 @@ pub fn context(
     // A folder is read with the folders in it, as by `foramen label`.
     config.options_mut().execution.listing_table_ignore_subdirectory = false;
     let context = SessionContext::new_with_config_rt(config, runtime).enable_url_table();
+    register(&context, model, messages)?;
+    Ok(context)
+}
+
+/// Gives a session of any DataFusion application every function of foramen, and HL7 tables. `messages` says how HL7 is read.
+///
+/// # Errors
+/// When the session has another file format of the name `hl7`.
+pub fn register(
+    context: &SessionContext,
+    model: Arc<dyn ReportModel>,
+    messages: hl7::Options,
+) -> Result<(), DataFusionError> {
     let reader: Arc<dyn MessageReader> = Arc::new(Hl7Reader::new(messages));
     let state = context.state_ref();
     foramen_udfs::register_all(&mut *state.write(), &model, &reader)?;
     foramen_udfs::register_hl7_tables(&mut state.write(), &reader)?;
     foramen_udfs::register_sharing_tables(&mut state.write());
-    Ok(context)
+    Ok(())
 }
 
 /// Runs the statements of a text in order and writes their rows. Nothing is run unless all of it can be parsed.

@@ -7,17 +7,16 @@ use super::kernel::Sample;
 use super::moments::Moments;
 use super::similarity::Similarity;
 use super::vectors::{Vectors, accept};
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, LargeListArray, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, LargeListArray, NullArray, RecordBatch, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type};
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, internal_datafusion_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, DocSection, Documentation, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, DocSection, Documentation, Signature, Volatility,
 };
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Literal;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -445,11 +444,17 @@ fn same_widths(name: &str, before: (usize, usize), widths: (usize, usize)) -> Re
 }
 
 /// The constant that a share is given by: above 0 and up to 1.
+///
+/// It is known by being answered without a row's values: where DataFusion is another library's, it is not a `Literal` of ours.
 fn share_of(name: &str, given: &Arc<dyn PhysicalExpr>) -> Result<f64> {
-    match given.downcast_ref::<Literal>().map(Literal::value) {
-        Some(ScalarValue::Float64(Some(share))) if *share > 0.0 && *share <= 1.0 => Ok(*share),
-        Some(other) => plan_err!("{name}: argument 3 is {other}, expected a share above 0 and up to 1"),
-        None => plan_err!("{name}: argument 3 is not a constant"),
+    let nothing = NullArray::new(1);
+    let row = RecordBatch::try_from_iter([("", Arc::new(nothing) as ArrayRef)])?;
+    match given.evaluate(&row) {
+        Ok(ColumnarValue::Scalar(ScalarValue::Float64(Some(share)))) if share > 0.0 && share <= 1.0 => Ok(share),
+        Ok(ColumnarValue::Scalar(other)) => {
+            plan_err!("{name}: argument 3 is {other}, expected a share above 0 and up to 1")
+        }
+        _ => plan_err!("{name}: argument 3 is not a constant"),
     }
 }
 

@@ -34,6 +34,11 @@ pub fn hl7_table_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![source, message]))
 }
 
+/// What makes tables of `STORED AS HL7`, for sessions that take factories alone; others take [`register_hl7_tables`].
+pub fn hl7_table_factory(reader: &Arc<dyn MessageReader>) -> Arc<dyn TableProviderFactory + Send> {
+    Arc::new(Hl7Tables { reader: Arc::clone(reader) })
+}
+
 /// Makes a session read HL7 files.
 ///
 /// # Errors

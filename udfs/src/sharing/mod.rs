@@ -37,10 +37,16 @@ pub fn sharing_documentation() -> Vec<Documentation> {
     FUNCTIONS.map(Function::documentation).into()
 }
 
+/// `task_alignment`, `sharing_verdict` and `task_groups`, with their names.
+pub fn all_table() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
+    let named = |function: Function| (function.name(), Arc::new(function) as Arc<dyn TableFunctionImpl>);
+    FUNCTIONS.map(named).into()
+}
+
 /// Registers `task_alignment`, `sharing_verdict` and `task_groups`.
 pub fn register_sharing_tables(state: &mut SessionState) {
-    for function in FUNCTIONS {
-        state.register_udtf(function.name(), Arc::new(function));
+    for (name, function) in all_table() {
+        state.register_udtf(name, function);
     }
 }
 
