@@ -3,8 +3,10 @@
 CARGO ?= cargo
 PYTHON ?= python3
 PROFILE ?= dev
-FORAMEN = $(CARGO) run --quiet --locked --bin foramen --
-TRAIN = $(CARGO) run --quiet --locked --bin foramen-train --
+# One set of features for all that is built here: with another, cargo compiles DataFusion a second time.
+FEATURES = --features distributed
+FORAMEN = $(CARGO) run --quiet --locked $(FEATURES) --bin foramen --
+TRAIN = $(CARGO) run --quiet --locked $(FEATURES) --bin foramen-train --
 
 .DEFAULT_GOAL := help
 .PHONY: help native encoder kafka broker demo bench peers soak test fmt model experiments clean-out
@@ -26,7 +28,7 @@ encoder: ## fetch the pretrained encoder that training starts from (84 MB, from 
 
 demo: native ## build foramen, grade the example messages and reports, and ask the rows in SQL
 	@echo "== Building foramen: long the first time, when DataFusion is compiled."
-	$(CARGO) build --locked --bin foramen
+	$(CARGO) build --locked $(FEATURES) --bin foramen
 	@mkdir -p out
 	@echo
 	@echo "== Messages and reports in, finding rows out. Two inputs are broken on purpose: they are rejected, and the exit status is 3."
@@ -44,12 +46,12 @@ test: native ## formatting, lints as errors, tests and doc tests: what has to pa
 	@$(PYTHON) scripts/fetch.py kafka || { [ -z "$$CI" ] && echo "== Tests of the stream are LEFT OUT: no Apache Kafka."; }
 	@$(PYTHON) scripts/fetch.py hapi || { [ -z "$$CI" ] && echo "== The test of FHIR's validator is LEFT OUT: no HAPI FHIR."; }
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) test --locked --workspace
+	$(CARGO) clippy --locked $(FEATURES) --workspace --all-targets -- -D warnings
+	$(CARGO) test --locked $(FEATURES) --workspace
 
 bench: native kafka out/python ## measure, as tables: inference, the stream, the alignment aggregates; PROFILE=release compiles for half an hour first
-	PEERS=$(wildcard out/peers/bin/python) $(CARGO) bench --locked --profile $(PROFILE) --bench inference
-	PYTHON=out/python/bin/python $(CARGO) bench --locked --profile $(PROFILE) --bench stream --bench alignment
+	PEERS=$(wildcard out/peers/bin/python) $(CARGO) bench --locked $(FEATURES) --profile $(PROFILE) --bench inference
+	PYTHON=out/python/bin/python $(CARGO) bench --locked $(FEATURES) --profile $(PROFILE) --bench stream --bench alignment
 
 peers: ## fetch the Python packages that inference is compared with (6 GB: PyTorch); make bench then uses them
 	@$(PYTHON) -m venv out/peers && out/peers/bin/pip install --quiet --disable-pip-version-check \
@@ -58,8 +60,8 @@ peers: ## fetch the Python packages that inference is compared with (6 GB: PyTor
 out/python:
 	@$(PYTHON) -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check numpy==2.4.6 scikit-learn==1.7.2
 
-soak: native kafka ## the long form of the stream's fault tests: 20,000 messages, 50 kills a sink, a minute without broker
-	FORAMEN_SOAK=1 $(CARGO) test --locked --test stream_faults -- --nocapture --test-threads=1
+soak: native kafka ## the long form of the fault tests: 20,000 messages, 50 kills a sink, a minute without broker; 20 kills of workers
+	FORAMEN_SOAK=1 $(CARGO) test --locked $(FEATURES) --test stream_faults --test cluster -- --nocapture --test-threads=1
 
 fmt: ## format the code
 	$(CARGO) fmt --all
@@ -73,7 +75,7 @@ model: native encoder ## train the default model again (hours) and write it to m
 	$(TRAIN) export runs/student --behaviour corpus/behaviour
 
 experiments: native encoder out/python ## what each ingredient of the model gives (half an hour): make experiments TEST="my.jsonl ..."
-	$(CARGO) build --locked --bin foramen --bin foramen-train
+	$(CARGO) build --locked $(FEATURES) --bin foramen --bin foramen-train
 	out/python/bin/python scripts/experiments.py ablation corpus/heldout.jsonl $(TEST)
 
 clean-out: ## take away what the demo wrote
