@@ -458,3 +458,100 @@ impl TableProvider for LabelTable {
         Ok(Arc::new(self.0.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::LabelSchema;
+
+    fn files(sizes: &[usize]) -> (tempfile::TempDir, Vec<Source>) {
+        let folder = tempfile::tempdir().unwrap();
+        let source = |(number, size): (usize, &usize)| {
+            let path = folder.path().join(format!("{number}.txt"));
+            std::fs::write(&path, vec![b'x'; *size]).unwrap();
+            Source::File { name: format!("{number}.txt").into(), path }
+        };
+        let sources = sizes.iter().enumerate().map(source).collect();
+        (folder, sources)
+    }
+
+    #[test]
+    fn shards_hold_each_file_once_in_order_and_about_equal_bytes() {
+        let sizes: Vec<usize> = (0..200).map(|number| (number * 7919) % 50_000).collect();
+        let (_folder, sources) = files(&sizes);
+        let shards = shards(&sources, 8);
+        assert_eq!(shards.len(), 8);
+        let names: Vec<_> = shards.iter().flat_map(|shard| shard.files.iter().map(|(name, _)| name.clone())).collect();
+        assert_eq!(names, (0..200).map(|number| PathBuf::from(format!("{number}.txt"))).collect::<Vec<_>>());
+        let bytes: Vec<u64> = shards.iter().map(Shard::bytes).collect();
+        assert!(bytes.iter().max().unwrap() < &(2 * bytes.iter().min().unwrap()), "{bytes:?}");
+        let parts: Vec<usize> = shards.iter().map(|shard| shard.part).collect();
+        assert_eq!(parts, (0..8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn few_files_are_few_shards_and_two_at_least() {
+        for (sizes, expected) in [(&[10][..], 2), (&[0, 0, 0], 3), (&[900_000, 1, 1], 2)] {
+            let (_folder, sources) = files(sizes);
+            let shards = shards(&sources, 8);
+            assert_eq!(shards.len(), expected, "{sizes:?}");
+            assert_eq!(shards.iter().map(|shard| shard.files.len()).sum::<usize>(), sizes.len());
+        }
+    }
+
+    #[test]
+    fn tasks_share_the_shards_and_come_through_json() {
+        let (_folder, sources) = files(&[1; 7]);
+        let work = Work {
+            folder: "/out".into(),
+            base: "/in".into(),
+            format: Some(archive::InputFormat::Text),
+            id_column: None,
+            text_column: Some("text".into()),
+            charset: Some("windows-1252".into()),
+        };
+        let plan = LabelExec::new(work, shards(&sources, 7));
+        for tasks in 1..9 {
+            let mut parts = Vec::new();
+            for task in plan.shared_out(tasks) {
+                let task = task.downcast_ref::<LabelExec>().unwrap();
+                assert_eq!(task.properties.partitioning.partition_count(), 7_usize.div_ceil(tasks));
+                let read = LabelExec::of_json(&task.to_json().unwrap()).unwrap();
+                assert_eq!(read.to_json().unwrap(), task.to_json().unwrap());
+                parts.extend(read.shards.iter().map(|shard| shard.part).filter(|part| *part != usize::MAX));
+            }
+            parts.sort_unstable();
+            assert_eq!(parts, (0..7).collect::<Vec<_>>(), "{tasks} tasks");
+        }
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let labels = LabelSchema::spine();
+        let rows = archive::finding_schema(&labels);
+        // Two parts of no rows, as their workers tell.
+        let shard = |part| Shard { part, files: vec![(format!("{part}.txt").into(), Some(1))] };
+        let told = |files, rows, provider: &str| Summary { files, rows, ..Summary::new(provider.into()) };
+        for part in 0..2 {
+            let file = File::create(folder.path().join(rows_name(part))).unwrap();
+            datafusion::parquet::arrow::ArrowWriter::try_new(file, rows.clone(), None).unwrap().close().unwrap();
+        }
+        let found = |parts: Vec<(usize, Summary)>, shards: usize| {
+            let shards: Vec<Shard> = (0..shards).map(shard).collect();
+            check(folder.path(), &shards, &parts.into_iter().collect()).map_err(|error| error.to_string())
+        };
+        assert_eq!(found(vec![(0, told(1, 0, "cpu, int8")), (1, told(1, 0, "cpu, int8"))], 2), Ok(()));
+        for (parts, shards, word) in [
+            (vec![(0, told(1, 0, "a"))], 2, "1 of 2 parts"),
+            (vec![(0, told(1, 0, "a")), (2, told(1, 0, "a"))], 2, "part 1 did not come back"),
+            (vec![(0, told(1, 0, "a")), (1, told(0, 0, "a"))], 2, "0 were read"),
+            (vec![(0, told(1, 0, "a")), (1, told(1, 5, "a"))], 2, "has 5 rows, and its file holds 0"),
+            (vec![(0, told(1, 0, "a")), (1, told(1, 0, "b"))], 2, "--arithmetic"),
+            (vec![(0, told(1, 0, "a")), (1, told(1, 0, "a")), (2, told(1, 0, "a"))], 3, "can't be read from here"),
+        ] {
+            let error = found(parts, shards).unwrap_err();
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+}

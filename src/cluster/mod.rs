@@ -22,6 +22,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use datafusion::common::{DataFusionError, exec_datafusion_err};
 use datafusion_distributed::WorkerResolver;
+use futures::future::{join_all, try_join_all};
 use http::{HeaderMap, HeaderValue};
 use network::Channels;
 use serde::{Deserialize, Serialize};
@@ -99,17 +100,18 @@ impl Cluster {
     /// The first that has no address, does not answer or is another version.
     pub async fn join(addresses: &[String], tls: &Tls, terms: Terms) -> Result<Cluster, Error> {
         let channels = Channels::new(tls)?;
+        let mut urls = addresses.iter().map(|address| network::address(address)).collect::<Result<Vec<_>, _>>()?;
+        urls.sort();
+        urls.dedup();
+        let said = try_join_all(urls.iter().map(|url| channels.ask(url))).await?;
         let mut peers: Vec<Peer> = Vec::new();
-        for address in addresses {
-            let url = network::address(address)?;
-            let said = channels.ask(&url).await?;
+        for (url, said) in urls.into_iter().zip(said) {
             match said.split_once(';') {
                 Some((PROGRAM, life)) => peers.push(Peer { url, life: life.into() }),
                 Some((theirs, _)) => return Err(Error::Version { url, theirs: theirs.into(), ours: PROGRAM.into() }),
                 None => return Err(Error::Version { url, theirs: "no foramen".into(), ours: PROGRAM.into() }),
             }
         }
-        peers.dedup();
         Ok(Cluster { channels, peers: Arc::new(RwLock::new(peers)), terms })
     }
 
@@ -140,9 +142,10 @@ impl Cluster {
     /// Which workers are gone since they were last asked, for people; those that answer are the workers from now on.
     async fn lost(&self) -> Option<String> {
         let before = self.peers.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let answers = join_all(before.iter().map(|peer| self.channels.ask(&peer.url))).await;
         let (mut left, mut lost) = (Vec::new(), Vec::new());
-        for peer in before {
-            let said = self.channels.ask(&peer.url).await.unwrap_or_default();
+        for (peer, answer) in before.into_iter().zip(answers) {
+            let said = answer.unwrap_or_default();
             let life = said.split_once(';').filter(|(program, _)| *program == PROGRAM).map(|(_, life)| life.to_owned());
             if life.as_deref() != Some(&peer.life) {
                 lost.push(peer.url.to_string());
