@@ -4,12 +4,18 @@ use super::codec::{Codec, desired, shared_out};
 use super::{Cluster, Error};
 use crate::hl7;
 use crate::sql::{self, Format, Runner, Runs};
-use datafusion::common::DataFusionError;
+use arrow::datatypes::DataType;
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, plan_err};
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::logical_expr::{LogicalPlan, Statement};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion_distributed::{DistributedExt, SessionStateBuilderExt};
+use datafusion_distributed::{DistributedExt, NetworkBoundaryExt, SessionStateBuilderExt};
 use foramen_udfs::engine::ReportModel;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -54,7 +60,58 @@ pub(super) fn config(cluster: &Cluster) -> Result<SessionConfig, DataFusionError
 pub(super) fn plan_for_workers(context: &SessionContext) {
     let state = context.state_ref();
     let mut state = state.write();
-    *state = SessionStateBuilder::new_from_existing(state.clone()).with_distributed_planner().build();
+    let mut builder = SessionStateBuilder::new_from_existing(state.clone()).with_distributed_planner();
+    if let Some(planner) = builder.query_planner().take() {
+        builder = builder.with_query_planner(Arc::new(Sendable(planner)));
+    }
+    *state = builder.build();
+}
+
+/// A planner whose plans send nothing that would arrive as something else.
+///
+/// Arrow Flight 59 declares a list with offsets of 64 bits as one of 32, and sends the offsets as they are: it is read as other values, or as none.
+#[derive(Debug)]
+struct Sendable(Arc<dyn QueryPlanner + Send + Sync>);
+
+#[async_trait]
+impl QueryPlanner for Sendable {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        let plan = self.0.create_physical_plan(plan, session).await?;
+        plan.apply(|node| {
+            if node.is_network_boundary()
+                && let Some(field) = node.schema().fields().iter().find(|field| has_large_list(field.data_type()))
+            {
+                return plan_err!(
+                    "{} is of type {}, which does not go from process to process unchanged; cast it with arrow_cast({}, 'List(…)'), or run the query without --workers",
+                    field.name(),
+                    field.data_type(),
+                    field.name()
+                );
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(plan)
+    }
+}
+
+fn has_large_list(kind: &DataType) -> bool {
+    match kind {
+        DataType::LargeList(_) => true,
+        DataType::List(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _)
+        | DataType::RunEndEncoded(_, field) => has_large_list(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_large_list(field.data_type())),
+        DataType::Union(fields, _) => fields.iter().any(|(_, field)| has_large_list(field.data_type())),
+        DataType::Dictionary(_, values) => has_large_list(values),
+        _ => false,
+    }
 }
 
 struct OnWorkers(Cluster);
