@@ -80,8 +80,8 @@ peers: ## fetch the Python packages that inference is compared with (6 GB: PyTor
 out/python:
 	@$(PYTHON) -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check numpy==2.4.6 scikit-learn==1.7.2
 
-soak: native kafka ## the long form of the stream's fault tests: 20,000 messages, 50 kills a sink, a minute without broker
-	FORAMEN_SOAK=1 $(CARGO) test --locked --test stream_faults -- --nocapture --test-threads=1
+soak: native kafka ## the long form of the fault tests: 20,000 messages, 50 kills a sink, a minute without broker; 20 kills of workers
+	FORAMEN_SOAK=1 $(CARGO) test --locked --test stream_faults --test cluster -- --nocapture --test-threads=1
 
 fmt: ## format the code
 	$(CARGO) fmt --all

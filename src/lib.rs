@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+#[cfg(feature = "distributed")]
+pub mod cluster;
 pub mod hl7;
 pub mod interchange;
 pub mod labels;

@@ -3,7 +3,7 @@
 //!
 //! `FORAMEN_UPDATE=1 cargo test --test docs`, which is `make docs`, writes the pages. They are of a build with the default features.
 
-#![cfg(all(feature = "kafka", feature = "train"))]
+#![cfg(all(feature = "distributed", feature = "kafka", feature = "train"))]
 // A test fails by panicking, its helpers too, and says what it left out.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 

@@ -72,7 +72,7 @@ fn header(input: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
 /// The rows of a Parquet file, of which only the two columns are read.
 pub(super) fn parquet(source: &Source, reading: &Reading) -> Items {
     let name = source.name();
-    let Source::File(path) = source else {
+    let Source::File { path, .. } = source else {
         let message =
             "Parquet can't be read from standard input, since its directory stands at its end; give the file's name";
         return reject(Rejection::new(&name, Code::BadParquet, "frame", message));

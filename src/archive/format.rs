@@ -1,9 +1,10 @@
 //! Which format an input has: by its name where that says it, else by its first bytes.
 
 use super::source::Source;
+use serde::{Deserialize, Serialize};
 
 /// How reports stand in an input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InputFormat {
     /// HL7 v2 messages: one, many, MLLP frames, batches.
     Hl7,
@@ -62,7 +63,7 @@ mod tests {
 
     #[test]
     fn formats_are_known_by_name_then_by_content() {
-        let by_name = |name: &str| format(&Source::File(name.into()), b"");
+        let by_name = |name: &str| format(&Source::file(name.into()), b"");
         assert_eq!(by_name("a/B.HL7"), InputFormat::Hl7);
         assert_eq!(by_name("a.ndjson"), InputFormat::Jsonl);
         assert_eq!(by_name("a.txt"), InputFormat::Text);

@@ -24,6 +24,7 @@ pub use format::InputFormat;
 pub use item::{Content, Rejection, Report};
 pub use rows::{FindingRows, MODEL_KEY, SCHEMA_KEY, finding_schema, with_origin};
 pub use sink::{Output, OutputFormat, Pending};
+pub(crate) use source::{Source, sources};
 pub use summary::Summary;
 
 use crate::hl7;
@@ -32,11 +33,10 @@ use encoding_rs::Encoding;
 use item::{Item, Items};
 use rejects::Rejects;
 use sink::Sink;
-use source::{Source, sources};
 use std::cell::Cell;
 use std::io::{self, BufReader, Cursor, Read};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// Reports that are labelled together.
@@ -98,11 +98,23 @@ pub fn label(
         return Err(Error::OutputIsRejects(job.rejects.clone()));
     }
     let sources = sources(&job.inputs, &[job.output.path(), &job.rejects])?;
+    label_sources(&sources, &job.output, &job.rejects, &job.reading, model, progress)
+}
+
+/// [`label`] for files that are known.
+pub(crate) fn label_sources(
+    sources: &[Source],
+    output: &Output,
+    rejects: &Path,
+    reading: &Reading,
+    model: &Model,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Summary, Error> {
     let labels = model.package().labels();
     let mut run = Run {
-        sink: Sink::create(&job.output, &finding_schema(labels), model.id(), labels)?,
+        sink: Sink::create(output, &finding_schema(labels), model.id(), labels)?,
         rows: FindingRows::new(labels, model.id()),
-        rejects: Rejects::new(&job.rejects),
+        rejects: Rejects::new(rejects),
         summary: Summary::new(model.provider()),
         model,
         waiting: Vec::new(),
@@ -110,9 +122,9 @@ pub fn label(
     };
     let read = Rc::new(Cell::new(0));
     let total = sources.iter().map(Source::size).sum();
-    for source in &sources {
+    for source in sources {
         run.summary.files += 1;
-        for item in items(source, &job.reading, &read) {
+        for item in items(source, reading, &read) {
             if run.take(item)?
                 && progress(Progress { bytes: read.get(), total, reports: run.summary.reports }).is_break()
             {
@@ -155,7 +167,7 @@ impl Run<'_> {
             Item::Reject(reject) => self.reject(&reject)?,
             Item::NotReport(kind) => *self.summary.not_reports.entry(kind).or_default() += 1,
             Item::Retracted => self.summary.retracted += 1,
-            Item::Odd(what, times) => *self.summary.odd.entry(what).or_default() += times,
+            Item::Odd(what, times) => *self.summary.odd.entry(what.into()).or_default() += times,
         }
         Ok(false)
     }

@@ -7,16 +7,24 @@ use std::path::{Path, PathBuf};
 
 /// One file, or standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source {
-    File(PathBuf),
+pub(crate) enum Source {
+    /// A file by the name that it was given, which another working folder may see at another path.
+    File {
+        name: PathBuf,
+        path: PathBuf,
+    },
     Stdin,
 }
 
 impl Source {
+    pub(super) fn file(path: PathBuf) -> Source {
+        Source::File { name: path.clone(), path }
+    }
+
     /// The column `source`.
     pub(super) fn name(&self) -> String {
         match self {
-            Source::File(path) => path.display().to_string(),
+            Source::File { name, .. } => name.display().to_string(),
             Source::Stdin => "stdin".into(),
         }
     }
@@ -24,29 +32,29 @@ impl Source {
     /// The id of a report that is a whole file.
     pub(super) fn stem(&self) -> String {
         match self {
-            Source::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Source::File { name, .. } => name.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             Source::Stdin => self.name(),
         }
     }
 
     pub(super) fn extension(&self) -> String {
         match self {
-            Source::File(path) => path.extension().unwrap_or_default().to_string_lossy().to_lowercase(),
+            Source::File { name, .. } => name.extension().unwrap_or_default().to_string_lossy().to_lowercase(),
             Source::Stdin => String::new(),
         }
     }
 
     /// Bytes, where that is known.
-    pub(super) fn size(&self) -> Option<u64> {
+    pub(crate) fn size(&self) -> Option<u64> {
         match self {
-            Source::File(path) => path.metadata().ok().map(|about| about.len()),
+            Source::File { path, .. } => path.metadata().ok().map(|about| about.len()),
             Source::Stdin => None,
         }
     }
 
     pub(super) fn open(&self) -> io::Result<Box<dyn Read>> {
         Ok(match self {
-            Source::File(path) => Box::new(File::open(path)?),
+            Source::File { path, .. } => Box::new(File::open(path)?),
             Source::Stdin => Box::new(io::stdin()),
         })
     }
@@ -57,14 +65,14 @@ impl Source {
 ///
 /// # Errors
 /// An input that names nothing, a folder that can't be listed, and no file at all.
-pub(super) fn sources(inputs: &[String], written: &[&Path]) -> Result<Vec<Source>, Error> {
+pub(crate) fn sources(inputs: &[String], written: &[&Path]) -> Result<Vec<Source>, Error> {
     let written: Vec<PathBuf> = written.iter().filter_map(|path| path.canonicalize().ok()).collect();
     let is_written = |path: &Path| path.canonicalize().is_ok_and(|path| written.contains(&path));
     let mut sources: Vec<Source> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     let mut add = |source: Source| {
         let key = match &source {
-            Source::File(path) => path.canonicalize().unwrap_or_else(|_| path.clone()),
+            Source::File { path, .. } => path.canonicalize().unwrap_or_else(|_| path.clone()),
             Source::Stdin => PathBuf::from("-"),
         };
         if seen.insert(key) {
@@ -77,13 +85,13 @@ pub(super) fn sources(inputs: &[String], written: &[&Path]) -> Result<Vec<Source
             add(Source::Stdin);
         } else if path.is_dir() {
             for file in files(path)?.into_iter().filter(|file| !is_written(file)) {
-                add(Source::File(file));
+                add(Source::file(file));
             }
         } else if path.exists() {
             if is_written(path) {
                 return Err(Error::OutputIsInput(path.into()));
             }
-            add(Source::File(path.into()));
+            add(Source::file(path.into()));
         } else {
             let fitting = glob::glob(input).map(|paths| paths.flatten().collect::<Vec<_>>()).unwrap_or_default();
             if fitting.is_empty() {
@@ -91,7 +99,7 @@ pub(super) fn sources(inputs: &[String], written: &[&Path]) -> Result<Vec<Source
             }
             for found in fitting {
                 let found = if found.is_dir() { files(&found)? } else { vec![found] };
-                found.into_iter().filter(|file| !is_written(file)).for_each(|file| add(Source::File(file)));
+                found.into_iter().filter(|file| !is_written(file)).for_each(|file| add(Source::file(file)));
             }
         }
     }

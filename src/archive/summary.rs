@@ -1,6 +1,8 @@
 //! What a run of `foramen label` did, in figures.
 
 use super::item::Rejection;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 const TOLD: usize = 10;
 
 /// Counts of a run. Nothing of it, Display included, holds content.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Summary {
     /// Files that were opened.
     pub files: u64,
@@ -22,22 +24,23 @@ pub struct Summary {
     /// Reports that were taken back by their sender, and yield no rows.
     pub retracted: u64,
     /// What was odd and lost nothing, and how often.
-    pub odd: BTreeMap<&'static str, u64>,
+    pub odd: BTreeMap<Cow<'static, str>, u64>,
     /// Messages that are no reports, by type.
     pub not_reports: BTreeMap<String, u64>,
     /// Rejects by code.
-    pub rejects: BTreeMap<&'static str, u64>,
+    pub rejects: BTreeMap<Cow<'static, str>, u64>,
     /// Where the model ran, and in what arithmetic.
     pub provider: String,
     /// How long it took, without opening the model.
     pub took: Duration,
     /// The first reject of a file and code: where, and what to do.
-    told: Vec<(String, &'static str, String)>,
+    told: Vec<(String, Cow<'static, str>, String)>,
+    #[serde(skip, default = "Instant::now")]
     started: Instant,
 }
 
 impl Summary {
-    pub(super) fn new(provider: String) -> Self {
+    pub(crate) fn new(provider: String) -> Self {
         Summary {
             files: 0,
             reports: 0,
@@ -55,7 +58,7 @@ impl Summary {
     }
 
     pub(super) fn reject(&mut self, reject: &Rejection) {
-        *self.rejects.entry(reject.code).or_default() += 1;
+        *self.rejects.entry(reject.code.into()).or_default() += 1;
         let known = self.told.iter().any(|(source, code, _)| *source == reject.source && *code == reject.code);
         if self.told.len() < TOLD && !known {
             let place = match (&reject.position, reject.offset) {
@@ -66,14 +69,32 @@ impl Summary {
             };
             self.told.push((
                 reject.source.clone(),
-                reject.code,
+                reject.code.into(),
                 format!("{}{place}: {}", reject.source, reject.message),
             ));
         }
     }
 
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.took = self.started.elapsed();
+    }
+
+    /// Adds what another run did with other files, which come after those of this one.
+    #[cfg(feature = "distributed")]
+    pub(crate) fn add(&mut self, other: Summary) {
+        fn all<K: Ord>(sums: &mut BTreeMap<K, u64>, more: BTreeMap<K, u64>) {
+            more.into_iter().for_each(|(key, number)| *sums.entry(key).or_default() += number);
+        }
+        self.files += other.files;
+        self.reports += other.reports;
+        self.rows += other.rows;
+        self.without_segment += other.without_segment;
+        self.retracted += other.retracted;
+        all(&mut self.odd, other.odd);
+        all(&mut self.not_reports, other.not_reports);
+        all(&mut self.rejects, other.rejects);
+        self.told.extend(other.told);
+        self.told.truncate(TOLD);
     }
 
     /// All rejects together.

@@ -97,13 +97,14 @@ pub struct Embedding {
 }
 
 /// A package ready to answer.
+#[derive(Clone)]
 pub struct Model {
     package: Package,
     temperatures: Vec<f32>,
-    tokens: Tokens,
-    graph: Graph,
-    cache: Mutex<Cache<Want>>,
-    meter: Meter,
+    tokens: Arc<Tokens>,
+    graph: Arc<Graph>,
+    cache: Arc<Mutex<Cache<Want>>>,
+    meter: Arc<Meter>,
     options: Options,
 }
 
@@ -114,11 +115,17 @@ impl Model {
     /// What is missing or does not fit, and what to do: see [`Error`].
     pub fn open(folder: &Path, options: &Options) -> Result<Model, Error> {
         let package = Package::open(folder)?;
-        let tokens = Tokens::open(&package)?;
-        let graph = Graph::open(&package, options)?;
-        let cache = Mutex::new(Cache::new(options.cache_bytes));
-        let (temperatures, meter) = (package.temperatures(), Meter::default());
+        let tokens = Arc::new(Tokens::open(&package)?);
+        let graph = Arc::new(Graph::open(&package, options)?);
+        let cache = Arc::new(Mutex::new(Cache::new(options.cache_bytes)));
+        let (temperatures, meter) = (package.temperatures(), Arc::default());
         Ok(Model { temperatures, tokens, graph, cache, meter, options: options.clone(), package })
+    }
+
+    /// The same model, its sessions and cache shared, with another [`Options::min_score`].
+    #[must_use]
+    pub fn with_min_score(&self, min_score: f32) -> Model {
+        Model { options: Options { min_score, ..self.options.clone() }, ..self.clone() }
     }
 
     /// The package: manifest and labels.

@@ -61,6 +61,7 @@ pub struct Package {
     manifest: Manifest,
     labels: LabelSchema,
     id: String,
+    digest: String,
 }
 
 impl Package {
@@ -91,7 +92,7 @@ impl Package {
         manifest.check(&labels).map_err(invalid)?;
         let digest = hex(&Sha256::digest(&bytes));
         let id = format!("{}@{} {}", manifest.name, manifest.version, &digest[..12]);
-        Ok(Package { folder: folder.into(), manifest, labels, id })
+        Ok(Package { folder: folder.into(), manifest, labels, id, digest })
     }
 
     /// Where the package is.
@@ -112,6 +113,11 @@ impl Package {
     /// `name@version` and the first 12 hexadecimal digits of the sha256 of `package.toml`, which holds the sha256 of the rest.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// sha256 of `package.toml` in hexadecimal: packages of the same digest are the same file for file.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Temperatures in the order of the schema's tasks.

@@ -71,7 +71,7 @@ impl ReportModel for SqlModel {
     }
 
     fn segments(&self, text: &str) -> Vec<Segment> {
-        report::segments(text).into_iter().map(segment).collect()
+        segments(text)
     }
 
     fn findings(&self, texts: &[&str]) -> Result<Vec<Vec<Finding>>, ModelError> {
@@ -106,6 +106,11 @@ impl ReportModel for SqlModel {
         let found = self.opened()?.0.embeddings(texts, layer)?;
         Ok(found.into_iter().map(|list| list.into_iter().map(embedding).collect()).collect())
     }
+}
+
+/// The motion segments of a text, which no model is needed for.
+pub(crate) fn segments(text: &str) -> Vec<Segment> {
+    report::segments(text).into_iter().map(segment).collect()
 }
 
 fn segment(found: report::Segment) -> Segment {

@@ -9,6 +9,8 @@ mod findings;
 mod output;
 
 pub use console::{Console, Input};
+#[cfg(feature = "distributed")]
+pub(crate) use engine::segments;
 pub use engine::{Hl7Reader, SqlModel};
 pub use findings::finding_rows;
 pub use output::Format;
@@ -17,10 +19,12 @@ use crate::hl7;
 use datafusion::common::DataFusionError;
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::dialect::{GenericDialect, dialect_from_str};
 use foramen_udfs::engine::{MessageReader, ReportModel};
+use futures::future::LocalBoxFuture;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::PathBuf;
@@ -46,7 +50,25 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What runs the session's statements failed.
+    #[error("{0}")]
+    Runner(Box<dyn std::error::Error + Send + Sync>),
 }
+
+/// What runs the plans of statements where that is not the session alone: an extension of its configuration, as [`Runs`].
+pub trait Runner: Send + Sync {
+    /// Runs a plan and writes its rows.
+    fn run<'a>(
+        &'a self,
+        context: &'a SessionContext,
+        plan: LogicalPlan,
+        format: Format,
+        out: &'a mut dyn Write,
+    ) -> LocalBoxFuture<'a, Result<(), Error>>;
+}
+
+/// The extension that holds a [`Runner`].
+pub struct Runs(pub Box<dyn Runner>);
 
 /// A session with every function of foramen, HL7 tables, the information schema, and files as tables by their names
 /// (`SELECT … FROM 'reports.parquet'`). `messages` says how HL7 is read.
@@ -93,10 +115,25 @@ pub fn register(
 pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut dyn Write) -> Result<(), Error> {
     for statement in parse(context, sql)? {
         let plan = context.state().statement_to_plan(statement).await?;
-        let frame = context.execute_logical_plan(plan).await?;
-        output::write(frame, format, out).await?;
+        match context.state().config().get_extension::<Runs>() {
+            Some(runs) => runs.0.run(context, plan, format, out).await?,
+            None => run_plan(context, plan, format, out).await?,
+        }
     }
     Ok(())
+}
+
+/// Runs a plan in the session and writes its rows.
+///
+/// # Errors
+/// When it fails, or its rows can't be written.
+pub async fn run_plan(
+    context: &SessionContext,
+    plan: LogicalPlan,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    output::write(context.execute_logical_plan(plan).await?, format, out).await
 }
 
 fn parse(context: &SessionContext, sql: &str) -> Result<VecDeque<Statement>, DataFusionError> {

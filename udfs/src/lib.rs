@@ -41,7 +41,7 @@ pub use hl7_error::hl7_error_udf;
 pub use hl7_field::hl7_field_udf;
 pub use hl7_report::hl7_report_udf;
 pub use hl7_reports::hl7_reports_udf;
-pub use hl7_table::{hl7_table_factory, hl7_table_schema, register_hl7_tables};
+pub use hl7_table::{hl7_source, hl7_table_factory, hl7_table_schema, register_hl7_tables};
 pub use register::{all_aggregate, all_scalar, register_all};
 pub use report_segments::report_segments_udf;
 pub use sharing::{MIN_COSINE, MIN_SIMILARITY, SHARING, all_table, register_sharing_tables, sharing_documentation};

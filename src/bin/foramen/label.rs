@@ -1,9 +1,15 @@
 //! `foramen label`: finding rows from files.
 
+#[cfg(feature = "distributed")]
+use anyhow::Context;
 use clap::ValueEnum;
 use encoding_rs::Encoding;
-use foramen::archive::{self, InputFormat, Job, Output, Reading};
+use foramen::archive::{self, InputFormat, Job, Output, Progress, Reading, Summary};
+#[cfg(feature = "distributed")]
+use foramen::cluster::{self, Labelling};
 use foramen::model::Model;
+#[cfg(feature = "distributed")]
+use foramen::model::Package;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -39,8 +45,9 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<String>,
     /// Where the rows go: *.parquet, *.jsonl, *.csv, *.arrow, or - for JSON lines on the screen
+    #[cfg_attr(feature = "distributed", doc = "(with --workers: FOLDER/, which they write Parquet files into)")]
     #[arg(short, long, value_name = "FILE", value_parser = output)]
-    output: Output,
+    output: Destination,
     /// Where rejects go, as JSON lines [default: OUTPUT.rejects.jsonl, or label.rejects.jsonl for -]
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
@@ -58,6 +65,33 @@ pub(crate) struct Args {
     charset: Option<&'static Encoding>,
     #[command(flatten)]
     reading: crate::Reading,
+    #[cfg(feature = "distributed")]
+    #[command(flatten)]
+    workers: crate::worker::Workers,
+}
+
+#[derive(Debug, Clone)]
+enum Destination {
+    File(Output),
+    /// What workers write into.
+    #[cfg(feature = "distributed")]
+    Folder(PathBuf),
+}
+
+impl Destination {
+    /// Where rejects go if that is not said.
+    fn rejects(&self) -> PathBuf {
+        let path = match self {
+            Destination::File(Output::Stdout) => return "label.rejects.jsonl".into(),
+            Destination::File(Output::File(path, _)) => path,
+            #[cfg(feature = "distributed")]
+            Destination::Folder(path) => path,
+        };
+        // The components leave a slash at the end out.
+        let mut name = path.components().as_path().as_os_str().to_owned();
+        name.push(".rejects.jsonl");
+        name.into()
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -86,8 +120,12 @@ impl From<Shape> for InputFormat {
     }
 }
 
-fn output(name: &str) -> Result<Output, String> {
-    Output::named(Path::new(name)).map_err(|error| error.to_string())
+fn output(name: &str) -> Result<Destination, String> {
+    #[cfg(feature = "distributed")]
+    if name.ends_with('/') {
+        return Ok(Destination::Folder(name.into()));
+    }
+    Output::named(Path::new(name)).map(Destination::File).map_err(|error| error.to_string())
 }
 
 fn charset(name: &str) -> Result<&'static Encoding, String> {
@@ -96,28 +134,12 @@ fn charset(name: &str) -> Result<&'static Encoding, String> {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let rejects = args.rejects.unwrap_or_else(|| match &args.output {
-        Output::Stdout => "label.rejects.jsonl".into(),
-        Output::File(path, _) => {
-            let mut name = path.clone().into_os_string();
-            name.push(".rejects.jsonl");
-            name.into()
-        }
-    });
-    let reading = Reading {
-        format: args.input_format.map(InputFormat::from),
-        id_column: args.id_column,
-        text_column: args.text_column,
-        charset: args.charset,
-        hl7: args.reading.hl7()?,
-    };
-    let job = Job { inputs: args.inputs, output: args.output, rejects, reading };
-    let model = Model::open(&args.reading.folder(), &args.reading.options())?;
+    let rejects = args.rejects.clone().unwrap_or_else(|| args.output.rejects());
     let stopped = crate::stopped()?;
     // Hidden where standard error is no terminal.
     let bar = ProgressBar::no_length();
     bar.enable_steady_tick(Duration::from_millis(200));
-    let summary = archive::label(&job, &model, &mut |progress| {
+    let mut progress = |progress: Progress| {
         if let Some(total) = progress.total.filter(|_| bar.length().is_none()) {
             bar.set_length(total);
             bar.set_style(style("{bar:30} {bytes}/{total_bytes}, {msg}, {eta} left"));
@@ -125,16 +147,57 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         bar.set_position(progress.bytes);
         bar.set_message(format!("{} reports", progress.reports));
         if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    };
+    let labelled = labelled(&args, &rejects, &mut progress);
     bar.finish_and_clear();
-    let summary = summary?;
+    let summary = labelled?;
     let mut screen = std::io::stderr();
     write!(screen, "{summary}")?;
     if summary.rejected() == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    writeln!(screen, "rejects are in {}", job.rejects.display())?;
+    writeln!(screen, "rejects are in {}", rejects.display())?;
     Ok(ExitCode::from(3))
+}
+
+/// Labels where it was asked for: here, or on workers.
+fn labelled(
+    args: &Args,
+    rejects: &Path,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> anyhow::Result<Summary> {
+    let reading = Reading {
+        format: args.input_format.map(InputFormat::from),
+        id_column: args.id_column.clone(),
+        text_column: args.text_column.clone(),
+        charset: args.charset,
+        hl7: args.reading.hl7()?,
+    };
+    let (inputs, rejects) = (args.inputs.clone(), rejects.to_path_buf());
+    match args.output.clone() {
+        #[cfg(feature = "distributed")]
+        Destination::File(_) if args.workers.any() => {
+            anyhow::bail!("workers write into a folder: name it with a slash at its end, --output findings/")
+        }
+        Destination::File(output) => {
+            let model = Model::open(&args.reading.folder(), &args.reading.options())?;
+            Ok(archive::label(&Job { inputs, output, rejects, reading }, &model, progress)?)
+        }
+        #[cfg(feature = "distributed")]
+        Destination::Folder(_) if !args.workers.any() => {
+            anyhow::bail!("a folder is what --workers write into; without them name a file, as findings.parquet")
+        }
+        #[cfg(feature = "distributed")]
+        Destination::Folder(output) => {
+            let package = Package::open(&args.reading.folder())?;
+            let job = Labelling { inputs, output, rejects, reading };
+            let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+            runtime.block_on(async {
+                let cluster = args.workers.join(&args.reading, Some(&package)).await?;
+                Ok(cluster::label(&cluster, &job, progress).await?)
+            })
+        }
+    }
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -7,13 +7,15 @@ mod model;
 mod sql;
 #[cfg(feature = "kafka")]
 mod stream;
+#[cfg(feature = "distributed")]
+mod worker;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use foramen::hl7;
 use foramen::model::{Arithmetic, Device, Options, checked_score, default_folder};
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +43,8 @@ enum Command {
     Export(export::Args),
     #[cfg(feature = "kafka")]
     Stream(stream::Args),
+    #[cfg(feature = "distributed")]
+    Worker(worker::Args),
     Model(model::Args),
     Doctor(doctor::Args),
 }
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(args),
         #[cfg(feature = "kafka")]
         Command::Stream(args) => stream::run(args),
+        #[cfg(feature = "distributed")]
+        Command::Worker(args) => worker::run(args),
         Command::Model(args) => model::run(args),
         Command::Doctor(args) => doctor::run(args),
     };
@@ -159,9 +165,15 @@ fn score(text: &str) -> Result<f32, String> {
 impl Reading {
     /// How HL7 messages are read: by a site's file, or by the defaults.
     fn hl7(&self) -> anyhow::Result<hl7::Options> {
-        let Some(path) = &self.hl7_options else { return Ok(hl7::Options::default()) };
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} holds no options of HL7 messages", path.display()))
+        let text = self.hl7_text()?;
+        let named = || self.hl7_options.as_deref().unwrap_or(Path::new("")).display().to_string();
+        toml::from_str(&text).with_context(|| format!("{} holds no options of HL7 messages", named()))
+    }
+
+    /// The text of that file; none is a file without options.
+    fn hl7_text(&self) -> anyhow::Result<String> {
+        let Some(path) = &self.hl7_options else { return Ok(String::new()) };
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     }
 
     /// The package's folder.

@@ -2,6 +2,9 @@
 
 use anyhow::Context;
 use clap::ValueEnum;
+use datafusion::prelude::SessionContext;
+#[cfg(feature = "distributed")]
+use foramen::model::Package;
 use foramen::sql::{self, Console, Error, Format, Input, SqlModel};
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
@@ -29,6 +32,9 @@ pub(crate) struct Args {
     // The model is opened by the first query that needs it.
     #[command(flatten)]
     reading: crate::Reading,
+    #[cfg(feature = "distributed")]
+    #[command(flatten)]
+    workers: crate::worker::Workers,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -53,10 +59,8 @@ impl From<Shape> for Format {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let model = SqlModel::lazy(args.reading.folder(), args.reading.options());
-    let hl7 = args.reading.hl7()?;
-    let context = sql::context(Arc::new(model), hl7, Default::default())?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let context = runtime.block_on(context(&args))?;
     let format = args.format.into();
     let mut scripts = Vec::new();
     for path in args.files {
@@ -80,6 +84,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn context(args: &Args) -> anyhow::Result<SessionContext> {
+    let model = Arc::new(SqlModel::lazy(args.reading.folder(), args.reading.options()));
+    let hl7 = args.reading.hl7()?;
+    #[cfg(feature = "distributed")]
+    if args.workers.any() {
+        // Who has no model may ask what needs none.
+        let package = Package::open(&args.reading.folder()).ok();
+        let cluster = args.workers.join(&args.reading, package.as_ref()).await?;
+        return Ok(foramen::cluster::context(&cluster, model, hl7)?);
+    }
+    Ok(sql::context(model, hl7, Default::default())?)
 }
 
 fn shell(runtime: &tokio::runtime::Runtime, console: &mut Console<'_>) -> anyhow::Result<ExitCode> {

@@ -50,6 +50,11 @@ pub fn register_hl7_tables(state: &mut SessionState, reader: &Arc<dyn MessageRea
     Ok(())
 }
 
+/// How a scan of HL7 files reads them: for a scan that is put together elsewhere than in a table's plan.
+pub fn hl7_source(schema: TableSchema, reader: &Arc<dyn MessageReader>) -> Arc<dyn FileSource> {
+    Arc::new(source::Hl7Source::new(schema, Arc::clone(reader)))
+}
+
 /// Makes formats and tables that read with one message reader.
 #[derive(Debug)]
 struct Hl7Tables {
@@ -142,6 +147,6 @@ impl FileFormat for Hl7Format {
     }
 
     fn file_source(&self, schema: TableSchema) -> Arc<dyn FileSource> {
-        Arc::new(source::Hl7Source::new(schema, Arc::clone(&self.reader)))
+        hl7_source(schema, &self.reader)
     }
 }
