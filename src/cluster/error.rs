@@ -31,7 +31,7 @@ pub enum Error {
     #[error("the worker {url} does not answer: {reason}; start it, or leave it out of --workers")]
     Unreachable {
         /// The worker.
-        url: Url,
+        url: Box<Url>,
         /// What was tried.
         reason: String,
     },
@@ -39,7 +39,7 @@ pub enum Error {
     #[error("the worker {url} is {theirs} and this is {ours}; run the same version everywhere")]
     Version {
         /// The worker.
-        url: Url,
+        url: Box<Url>,
         /// Its program.
         theirs: String,
         /// This program.

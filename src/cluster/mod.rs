@@ -108,8 +108,12 @@ impl Cluster {
         for (url, said) in urls.into_iter().zip(said) {
             match said.split_once(';') {
                 Some((PROGRAM, life)) => peers.push(Peer { url, life: life.into() }),
-                Some((theirs, _)) => return Err(Error::Version { url, theirs: theirs.into(), ours: PROGRAM.into() }),
-                None => return Err(Error::Version { url, theirs: "no foramen".into(), ours: PROGRAM.into() }),
+                Some((theirs, _)) => {
+                    return Err(Error::Version { url: url.into(), theirs: theirs.into(), ours: PROGRAM.into() });
+                }
+                None => {
+                    return Err(Error::Version { url: url.into(), theirs: "no foramen".into(), ours: PROGRAM.into() });
+                }
             }
         }
         Ok(Cluster { channels, peers: Arc::new(RwLock::new(peers)), terms })

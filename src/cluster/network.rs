@@ -122,7 +122,7 @@ impl Channels {
     /// What a worker says of itself: its program, and which of its lives this is.
     pub(super) async fn ask(&self, url: &Url) -> Result<String, Error> {
         let mut client = create_worker_client(BoxCloneSyncChannel::new(self.channel(url)?));
-        let unreachable = |reason: String| Error::Unreachable { url: url.clone(), reason };
+        let unreachable = |reason: String| Error::Unreachable { url: url.clone().into(), reason };
         match tokio::time::timeout(ANSWER, client.get_worker_info(GetWorkerInfoRequest {})).await {
             Err(_) => Err(unreachable(format!("no answer within {} s", ANSWER.as_secs()))),
             Ok(Err(error)) => Err(unreachable(super::causes(&error))),
