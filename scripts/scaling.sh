@@ -24,9 +24,9 @@ cd "$place"
 worker() {
     : >"$1.log"
     "$foramen" worker --listen "127.0.0.1:$1" --threads 1 2>"$1.log" &
-    until grep -q listening "$1.log"; do :; done
+    until grep -q listening "$1.log"; do sleep 0.05; done
 }
-told() { printf '%-30s' "$1:"; shift; "$@" 2>&1 | head -1; }
+told() { printf '%-30s' "$1:"; shift; "$@" 2>&1 | sed -n 1p; }
 
 for _ in 1 2 3; do
     told "one process, one thread" taskset -c 0 "$foramen" label in --output alone.parquet
@@ -36,7 +36,7 @@ for _ in 1 2 3; do
         urls=
         for port in $(seq 50251 $((50250 + workers))); do worker "$port"; urls+=,http://127.0.0.1:$port; done
         told "$workers worker(s), one thread each" "$foramen" label in --output together/ --workers "${urls#,}"
-        kill $(jobs -p)
+        kill $(jobs -p) 2>/dev/null || true
         wait 2>/dev/null || true
     done
 done
