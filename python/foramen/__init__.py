@@ -159,16 +159,16 @@ def _column(name: str, values: Any) -> _pyarrow.ChunkedArray | _pyarrow.Array:
 def _model(model: str | _os.PathLike[str] | None, arithmetic: str, min_score: float) -> _native.Model:
     own = _pathlib.Path(__file__).parent / "spine"
     folder = _pathlib.Path(model or _os.environ.get("FORAMEN_MODEL") or own)
-    return _open(str(folder.absolute()), arithmetic, float(min_score))
+    return _open(str(folder.absolute()), arithmetic).with_min_score(float(min_score))
 
 
 @_functools.lru_cache(maxsize=4)
-def _open(folder: str, arithmetic: str, min_score: float) -> _native.Model:
+def _open(folder: str, arithmetic: str) -> _native.Model:
     """A model that stays open: opening one takes longer than reading many reports."""
     library = _library()
     if library is not None:
         _native.load_runtime(library)
-    return _native.Model(folder, arithmetic, min_score)
+    return _native.Model(folder, arithmetic)
 
 
 def _library() -> str | None:

@@ -14,7 +14,9 @@ class ModelError(RuntimeError):
 class Model:
     """A model package that is open."""
 
-    def __new__(cls, folder: str, arithmetic: str, min_score: float) -> Model: ...
+    def __new__(cls, folder: str, arithmetic: str) -> Model: ...
+    def with_min_score(self, min_score: float) -> Model:
+        """The same model, its sessions and answers shared, that gives no grade with a lower score."""
     @property
     def id(self) -> str:
         """`name@version` and the first 12 hex digits of the package's sha256."""

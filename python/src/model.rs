@@ -18,12 +18,17 @@ pub(crate) struct Model(Arc<model::Model>);
 impl Model {
     /// Opens the package in a folder.
     #[new]
-    fn open(py: Python<'_>, folder: PathBuf, arithmetic: &str, min_score: f32) -> PyResult<Self> {
+    fn open(py: Python<'_>, folder: PathBuf, arithmetic: &str) -> PyResult<Self> {
         let arithmetic = arithmetic.parse().map_err(refused)?;
-        let min_score = checked_score(min_score).map_err(PyValueError::new_err)?;
-        let options = Options { arithmetic, min_score, ..Options::default() };
+        let options = Options { arithmetic, ..Options::default() };
         let opened = py.detach(|| model::Model::open(&folder, &options)).map_err(refused)?;
         Ok(Model(Arc::new(opened)))
+    }
+
+    /// The same model, its sessions and answers shared, that gives no grade with a lower score.
+    fn with_min_score(&self, min_score: f32) -> PyResult<Self> {
+        let min_score = checked_score(min_score).map_err(PyValueError::new_err)?;
+        Ok(Model(Arc::new(self.0.with_min_score(min_score))))
     }
 
     /// `name@version` and the first 12 hex digits of the package's sha256.
